@@ -1,0 +1,79 @@
+"""The records that flow from stage to stage, as plain immutable values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TextFormat = Literal["markdown", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """The mapped fields of one document of the warehouse.
+
+    ``fields`` maps each dotted path of the category to the value found there, as pymongo decoded it; a path that the
+    document lacks is absent.
+    """
+
+    document_id: str
+    category: str
+    source_id: str
+    source_hash: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedDocument:
+    """One document as training jobs and chunkers read it.
+
+    Dates are ISO 8601 in UTC (``2024-07-29T00:00:00Z``). ``text_format`` says whether headings, code blocks and tables
+    in ``text`` are Markdown.
+    """
+
+    document_id: str
+    category: str
+    source_id: str
+    source_hash: str
+    text: str
+    text_format: TextFormat
+    title: str | None = None
+    url: str | None = None
+    author: str | None = None
+    published_at: str | None = None
+    updated_at: str | None = None
+    external_id: str | None = None
+    language: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A document that cannot be used, with the reason. ``excerpt`` is at most 200 characters, printable."""
+
+    document_id: str
+    category: str
+    source_id: str
+    source_hash: str
+    reason: str
+    detail: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of one cleaned document.
+
+    ``text`` is ``document.text[start:end]``, in characters. ``embedded_text`` is what the encoder sees: the text, after
+    the heading path where the configuration asks for it. ``token_count`` counts ``embedded_text`` with the encoder's
+    own tokenizer, special tokens left out.
+    """
+
+    chunk_id: str
+    document_id: str
+    position: int
+    start: int
+    end: int
+    text: str
+    embedded_text: str
+    heading_path: tuple[str, ...]
+    token_count: int

@@ -1,0 +1,105 @@
+"""Where the services are: read from the environment (or ``.env``), never stored, never logged."""
+
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from feature_store.config import REPOSITORY
+from feature_store.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Services and folders of one installation.
+
+    Without ``MONGO_URI`` the embedded warehouse under the data folder is used, without ``QDRANT_URL`` Qdrant's local
+    mode there.
+    """
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(default=REPOSITORY / "data")
+    mongo_uri: SecretStr | None = None
+    mongo_database: str = Field(default="warehouse", min_length=1, max_length=63)
+    qdrant_url: str | None = None
+    qdrant_api_key: SecretStr | None = None
+    minimum_free_disk_mb: int = Field(default=500, ge=0)
+
+    @field_validator("mongo_uri", "qdrant_url", "qdrant_api_key", mode="before")
+    @classmethod
+    def empty_means_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("qdrant_url")
+    @classmethod
+    def is_a_web_address(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in {"http", "https"}:
+            raise ValueError("QDRANT_URL must start with http:// or https://")
+        return value
+
+    @cached_property
+    def warehouse_folder(self) -> Path:
+        return self.data_dir / "warehouse"
+
+    @cached_property
+    def feature_store_folder(self) -> Path:
+        return self.data_dir / "feature_store"
+
+    @cached_property
+    def vectors_folder(self) -> Path:
+        return self.data_dir / "vectors"
+
+    @cached_property
+    def indexes_folder(self) -> Path:
+        return self.data_dir / "indexes"
+
+    @cached_property
+    def qdrant_folder(self) -> Path:
+        return self.data_dir / "qdrant"
+
+    @cached_property
+    def runs_folder(self) -> Path:
+        return self.data_dir / "runs"
+
+    def describe_warehouse(self) -> str:
+        """Return where the warehouse is, without user name and password."""
+        if self.mongo_uri is None:
+            return f"embedded warehouse in {self.warehouse_folder}"
+        return f"MongoDB at {redacted(self.mongo_uri.get_secret_value())}"
+
+    def describe_qdrant(self) -> str:
+        """Return where Qdrant is, without credentials."""
+        return f"Qdrant at {redacted(self.qdrant_url)}" if self.qdrant_url else f"local Qdrant in {self.qdrant_folder}"
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: naming the variable, never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError("The environment is not valid:\n" + "\n".join(lines)) from None
+
+
+def redacted(address: str) -> str:
+    """Return scheme and hosts of an address: no user, password, path or query.
+
+    Works on MongoDB addresses with several hosts too, which URL parsers refuse.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return "(not an address)"
+    # The last @ first: a password may hold unescaped slashes and question marks.
+    hosts = rest.rsplit("@", 1)[-1].split("/", 1)[0].split("?", 1)[0]
+    return f"{scheme}://{hosts}"
