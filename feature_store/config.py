@@ -73,14 +73,23 @@ class CategoryConfig(Strict):
 
 
 class CleaningConfig(Strict):
-    """Rules for all categories. A run fails before anything is committed when more than ``max_rejected_share`` of a
-    category's documents are rejected; the share counts from ``rejected_share_minimum`` rejected documents on.
+    """Rules for all categories.
+
+    A run fails before anything is committed when more than ``max_rejected_share`` of a category's documents are
+    rejected; the share counts from ``rejected_share_minimum`` rejected documents on.
     """
 
     max_characters: Annotated[int, Field(ge=1)] = 2_000_000
     min_characters: Annotated[int, Field(ge=1)] = 1
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     rejected_share_minimum: Annotated[int, Field(ge=0)] = 10
+
+    def fingerprint(self, version: int) -> str:
+        """Return 12 hexadecimal characters that change when documents would be cleaned in another way.
+
+        ``version`` is that of the code; the limits of rejected shares clean nothing.
+        """
+        return fingerprint([version, self.max_characters, self.min_characters])
 
 
 class WindowSize(Strict):

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     def runs_folder(self) -> Path:
         return self.data_dir / "runs"
 
+    @cached_property
+    def reports_folder(self) -> Path:
+        return self.data_dir / "reports"
+
     def describe_warehouse(self) -> str:
         """Return where the warehouse is, without user name and password."""
         if self.mongo_uri is None:

@@ -1,0 +1,1 @@
+"""What an inference service uses: searching the collections that the pipeline keeps."""

@@ -1,0 +1,1 @@
+"""The wiring: which step feeds which."""

@@ -1,0 +1,1 @@
+"""The warehouse of raw documents: the connection to it, and imports into it."""

@@ -1,0 +1,1 @@
+"""The chunk stage: cuts cleaned documents into sliding windows that end at borders of meaning."""

@@ -1,0 +1,1 @@
+"""Reads what is new, changed or gone from the warehouse."""

@@ -1,0 +1,1 @@
+"""Brings a Qdrant collection to the newest version of the feature store."""

@@ -1,0 +1,1 @@
+"""Checks everything that can be wrong before any work."""

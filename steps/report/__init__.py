@@ -1,0 +1,1 @@
+"""Sums up a run and proves its invariants."""

@@ -1,0 +1,231 @@
+"""The command line: thin commands over the rooms that do the work.
+
+Exit codes: 0 done, 1 failed, 2 configuration or usage, 3 preflight, 4 another run at work, 5 too many documents
+rejected, 6 the index does not add up, 130 interrupted.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from loguru import logger
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.table import Table
+
+from feature_store.config import DEFAULT_CONFIG, PipelineConfig, load_config
+from feature_store.errors import PipelineError
+from feature_store.log import configure_command_logging
+from feature_store.settings import Settings, load_settings
+
+INTERRUPTED = 130
+
+application = typer.Typer(
+    help="RAG feature pipeline: MongoDB to a versioned feature store and searchable Qdrant collections.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+imports = typer.Typer(help="Fill the warehouse with documents; importing again updates in place.", no_args_is_help=True)
+application.add_typer(imports, name="import")
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="Run configuration (YAML).", dir_okay=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Collection = Annotated[str, typer.Option("--collection", help="Collection of the warehouse to write to.")]
+output = Console()
+
+
+@application.command(epilog="Example: feature-pipeline run -c configs/gte_large.yaml")
+def run(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Run the feature pipeline, as `zenml pipeline run feature_pipeline` does, and print its summary."""
+    load_config(config)
+    settings = _started()
+    from pipelines.run import run_feature_pipeline
+
+    summary = run_feature_pipeline(config, settings)
+    if as_json:
+        _print_json(summary.model_dump(mode="json"))
+        return
+    from steps.report.summary import to_markdown
+
+    output.print(Markdown(to_markdown(summary)))
+
+
+@application.command(epilog="Example: feature-pipeline doctor --json")
+def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Check configuration, warehouse, Qdrant, models and disk; exit with 3 if something is wrong."""
+    pipeline_config = load_config(config)
+    settings = _started()
+    from steps.preflight.checks import run_checks
+
+    findings = run_checks(settings, pipeline_config)
+    if as_json:
+        rows = [
+            {"check": item.check, "ok": item.problem is None, "detail": str(item.problem or item.detail)}
+            for item in findings
+        ]
+        _print_json(rows)
+    else:
+        table = Table("", "check", "found", box=None)
+        for item in findings:
+            mark = "[green]ok[/]" if item.problem is None else "[red]wrong[/]"
+            table.add_row(mark, item.check, escape(str(item.problem or item.detail)))
+        output.print(table)
+    if any(item.problem is not None for item in findings):
+        raise typer.Exit(3)
+
+
+@application.command(epilog='Example: feature-pipeline search "how do I split text" -k 5')
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", help="Number of results.", min=1, max=1000)] = 3,
+    index: Annotated[str | None, typer.Option(help="Name of the index; default: the first one configured.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Search an index: hybrid of BM25 and dense vectors."""
+    name = index or _first_index(load_config(config))
+    settings = _started()
+    from feature_store.index import open_qdrant
+    from inference.retriever import Retriever
+
+    with open_qdrant(settings) as client:
+        results = Retriever.from_index(client, name).search(query, k)
+    if as_json:
+        _print_json([result.model_dump(mode="json") for result in results])
+        return
+    for rank, result in enumerate(results, start=1):
+        heading = " > ".join(result.heading_path)
+        output.print(f"[bold]{rank}. {escape(result.title or result.document_id)}[/]  [dim]{result.score:.3f}[/]")
+        output.print(f"   [cyan]{escape(result.url or result.payload['source_id'])}[/] [dim]{escape(heading)}[/]")
+        output.print(f"   {escape(' '.join(result.text.split())[:300])}\n")
+
+
+@application.command(epilog="Example: feature-pipeline status --json")
+def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Show the documents, their version, the rejects, and for each index its points, version and lag."""
+    pipeline_config = load_config(config)
+    settings = _started()
+    from pipelines.status import describe_status
+
+    described = describe_status(settings, pipeline_config)
+    if as_json:
+        _print_json(described.model_dump(mode="json"))
+        return
+    store = described.feature_store
+    output.print(
+        f"Feature store: version {store.version or '-'}, {store.documents:,} documents, {store.rejects:,} rejects"
+    )
+    for category, count in store.categories.items():
+        output.print(f"  {category}: {count:,}")
+    table = Table("index", "collection", "points", "chunks", "version", "lag", "fingerprint", "serves", box=None)
+    for item in described.indexes:
+        serves = "yes" if item.serving else "no"
+        lag = f"{item.lag:,} documents"
+        row = (item.index, item.collection, f"{item.points:,}", f"{item.expected_points:,}", str(item.version), lag)
+        table.add_row(*row, item.fingerprint, serves)
+    output.print(table)
+
+
+@imports.command("json", epilog="Example: feature-pipeline import json articles.json --collection articles")
+def import_json(
+    files: Annotated[list[Path], typer.Argument(help="JSON array, JSON lines or MongoDB Extended JSON; also .gz.")],
+    collection: Collection,
+) -> None:
+    """Import JSON files, as mongoexport writes them or plain."""
+    from warehouse.imports.extended_json import read_documents
+
+    _import(collection, (document for file in files for document in read_documents(file)))
+
+
+@imports.command("distributions", epilog="Example: feature-pipeline import distributions")
+def import_distributions(collection: Collection = "articles") -> None:
+    """Import the long descriptions of the installed Python distributions, as articles."""
+    from warehouse.imports.distributions import read_distributions
+
+    _import(collection, read_distributions())
+
+
+@imports.command("docstrings", epilog="Example: feature-pipeline import docstrings json ./src/my_package")
+def import_docstrings(
+    packages: Annotated[list[str], typer.Argument(help="Names of packages, or paths of their source.")],
+    collection: Collection = "docstrings",
+) -> None:
+    """Import every docstring of a package by parsing its source; nothing of it is executed."""
+    from warehouse.imports.docstrings import SkippedFile, read_docstrings
+
+    def report_skipped(file: SkippedFile) -> None:
+        logger.warning("skipped {}", file)
+
+    documents = (document for package in packages for document in read_docstrings(package, report_skipped))
+    _import(collection, documents)
+
+
+@application.command(epilog="Example: feature-pipeline warehouse")
+def warehouse() -> None:
+    """Serve the embedded warehouse until Ctrl-C, so that other tools can look into it."""
+    import signal
+
+    settings = _started()
+    from warehouse.connection import open_warehouse
+
+    with open_warehouse(settings) as database:
+        host, port = database.client.address or ("", 0)
+        output.print(f"mongodb://{host}:{port}/{database.name}")
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one message on stderr and an exit code that means something."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        application()
+    except PipelineError as error:
+        Console(stderr=True).print(f"[red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted. Nothing is half done: run again to go on.")
+        sys.exit(INTERRUPTED)
+
+
+def _started() -> Settings:
+    settings = load_settings()
+    configure_command_logging(settings)
+    return settings
+
+
+def _first_index(config: PipelineConfig) -> str:
+    from feature_store.errors import ConfigurationError
+
+    if not config.indexes:
+        raise ConfigurationError("The configuration has no index.", "Add one under `indexes`.")
+    return config.indexes[0].name
+
+
+def _import(collection: str, documents: Iterable[dict[str, Any]]) -> None:
+    settings = _started()
+    from warehouse.connection import open_warehouse
+    from warehouse.imports.store import store
+
+    with open_warehouse(settings) as database:
+        counts = store(database, collection, documents)
+    output.print(
+        f"{collection}: {counts.inserted:,} inserted, {counts.updated:,} updated, {counts.unchanged:,} unchanged"
+    )
+    for failure in counts.failed:
+        logger.error("not imported: {}", failure)
+    if counts.failed:
+        raise typer.Exit(1)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""The module behind ``zenml pipeline run feature_pipeline``: importing it gives the pipeline, on its defaults.
+
+ZenML takes a pipeline by its source, and a source without a dot must itself be the pipeline.
+"""
+
+import sys
+
+from feature_store.config import DEFAULT_CONFIG
+from pipelines.feature import feature_pipeline
+
+sys.modules[__name__] = feature_pipeline.with_options(config_path=str(DEFAULT_CONFIG))  # type: ignore[assignment]

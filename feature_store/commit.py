@@ -1,0 +1,150 @@
+"""Committing a run: the changed documents become one new version, or nothing becomes visible at all."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lance
+import pyarrow as pa
+
+from feature_store import schema, tables, versions
+from feature_store.parts import read_part
+from feature_store.store import DELETED, LIVE, FeatureStore, prepare_tables
+from feature_store.versions import Version
+
+_DUPLICATE_COLUMNS = ["document_id", "text_hash", "added_in", "duplicate_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """The part files of one run: rows for documents and rejects, ids of documents that left the source."""
+
+    documents: Sequence[Path] = ()
+    rejects: Sequence[Path] = ()
+    removed: Sequence[Path] = ()
+
+    def is_empty(self) -> bool:
+        """Return whether there is nothing to write."""
+        return not (self.documents or self.rejects or self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDescription:
+    """What a version remembers of the run that made it."""
+
+    run_id: str
+    config_fingerprint: str
+    counts: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, str] = field(default_factory=dict)
+    message: str = ""
+
+
+CategoryShares = dict[str, tuple[int, int]]
+
+
+def commit(
+    store: FeatureStore,
+    changes: ChangeSet,
+    run: RunDescription,
+    check: Callable[[CategoryShares], None] = lambda _: None,
+) -> Version:
+    """Write the changes and publish them as one version; without changes, return the newest version as it is.
+
+    ``check`` sees the numbers of live and of rejected documents for each category before anything is published, and
+    raises to refuse. A crash at any point leaves the newest version as it was.
+    """
+    newest = store.newest()
+    if newest is not None and changes.is_empty():
+        return newest
+    store_id, number = prepare_tables(store)
+    touched_texts: set[str] = set()
+    for part in changes.documents:
+        touched_texts |= _write_documents(store, read_part(part))
+    for part in (*changes.removed, *changes.rejects):
+        touched_texts |= _bury(store, read_part(part).column("document_id").to_pylist(), number)
+    _write_rejects(store, changes)
+    _mark_duplicates(store, touched_texts, number)
+    check(_category_shares(store))
+    for path in (store.documents_path, store.rejects_path):
+        tables.maintain(lance.dataset(str(path)))
+    version = Version(
+        number=number,
+        created_at=versions.now(),
+        run_id=run.run_id,
+        store_id=store_id,
+        documents_version=lance.dataset(str(store.documents_path)).version,
+        rejects_version=lance.dataset(str(store.rejects_path)).version,
+        config_fingerprint=run.config_fingerprint,
+        counts=run.counts,
+        positions=run.positions,
+        message=run.message,
+    )
+    versions.publish_version(store.folder, version)
+    return version
+
+
+def _write_documents(store: FeatureStore, rows: pa.Table) -> set[str]:
+    table = lance.dataset(str(store.documents_path))
+    ids = rows.column("document_id").to_pylist()
+    before = {row["text_hash"] for row in tables.look_up(table, "document_id", ids, ["text_hash"])}
+    tables.upsert(table, "document_id", rows)
+    return {text for text in {*before, *rows.column("text_hash").to_pylist()} if text}
+
+
+def _bury(store: FeatureStore, document_ids: list[str], number: int) -> set[str]:
+    """Turn the live ones among these documents into tombstones; return the hashes of their texts."""
+    table = lance.dataset(str(store.documents_path))
+    columns = ["document_id", "category", "source_id", "source_hash", "state", "text_hash", "added_in"]
+    rows = [row for row in tables.look_up(table, "document_id", document_ids, columns) if row["state"] == LIVE]
+    if not rows:
+        return set()
+    tombstones = [{**row, "state": DELETED, "text_hash": None, "characters": 0, "changed_in": number} for row in rows]
+    tables.upsert(table, "document_id", pa.Table.from_pylist(tombstones, schema=schema.DOCUMENTS))
+    return {row["text_hash"] for row in rows}
+
+
+def _write_rejects(store: FeatureStore, changes: ChangeSet) -> None:
+    table = lance.dataset(str(store.rejects_path))
+    for part in (*changes.documents, *changes.removed):
+        resolved = read_part(part).column("document_id").to_pylist()
+        known = [row["document_id"] for row in tables.look_up(table, "document_id", resolved, ["document_id"])]
+        for some in tables.batches_of(known, tables.LOOKUP_BATCH):
+            table.delete(tables.in_list("document_id", some))
+    for part in changes.rejects:
+        tables.upsert(lance.dataset(str(store.rejects_path)), "document_id", read_part(part))
+
+
+def _mark_duplicates(store: FeatureStore, touched_texts: Iterable[str], number: int) -> None:
+    """Point every live document to the first one with the same text, in each group that this run touched."""
+    for some in tables.batches_of(sorted(touched_texts), tables.LOOKUP_BATCH):
+        table = lance.dataset(str(store.documents_path))
+        members = defaultdict(list)
+        condition = f"{tables.in_list('text_hash', some)} AND state = '{LIVE}'"
+        for row in table.scanner(columns=_DUPLICATE_COLUMNS, filter=condition).to_table().to_pylist():
+            members[row["text_hash"]].append(row)
+        corrections = dict(pair for group in members.values() for pair in _corrections(group))
+        if not corrections:
+            continue
+        rows = table.scanner(filter=tables.in_list("document_id", corrections)).to_table().to_pylist()
+        corrected = [{**row, "duplicate_of": corrections[row["document_id"]], "changed_in": number} for row in rows]
+        tables.upsert(table, "document_id", pa.Table.from_pylist(corrected, schema=schema.DOCUMENTS))
+
+
+def _corrections(group: list[dict[str, object]]) -> Iterable[tuple[str, str | None]]:
+    first = min(group, key=lambda row: (row["added_in"], row["document_id"]))
+    for row in group:
+        expected = None if row is first else str(first["document_id"])
+        if row["duplicate_of"] != expected:
+            yield str(row["document_id"]), expected
+
+
+def _category_shares(store: FeatureStore) -> CategoryShares:
+    live: Counter[str] = Counter()
+    documents = lance.dataset(str(store.documents_path))
+    for batch in documents.scanner(columns=["category"], filter=f"state = '{LIVE}'").to_batches():
+        live.update(batch.column("category").to_pylist())
+    rejected: Counter[str] = Counter()
+    for batch in lance.dataset(str(store.rejects_path)).scanner(columns=["category"]).to_batches():
+        rejected.update(batch.column("category").to_pylist())
+    return {category: (live[category], rejected[category]) for category in sorted({*live, *rejected})}

@@ -1,0 +1,268 @@
+"""Qdrant indexes: how they are named, what they say of themselves, and how to open Qdrant.
+
+An index is a materialised view of the feature store. Its physical collection is called ``<index>__<fingerprint>``; the
+alias ``<index>`` points to the one that serves. The collection's own metadata says how it was made and which version
+of the feature store it reflects, so that an inference service needs nothing but Qdrant.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import lance
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from feature_store import tables
+from feature_store.config import EncoderConfig, IndexConfig
+from feature_store.encoders import Encoder
+from feature_store.errors import LockedError, TerminalError, TransientError
+from feature_store.ids import fingerprint
+from feature_store.settings import Settings
+
+DENSE = "dense"
+SPARSE = "bm25"
+PAYLOAD_VERSION = 1
+LOCAL_MODE_COMFORT = 20_000  # points; beyond, brute-force search gets slow
+ATTEMPTS = 6
+_TIMEOUT_SECONDS = 60
+_RETRIED_STATUS = {408, 429, 500, 502, 503, 504}
+_DISTANCES = {
+    "cosine": models.Distance.COSINE,
+    "dot": models.Distance.DOT,
+    "euclidean": models.Distance.EUCLID,
+    "manhattan": models.Distance.MANHATTAN,
+}
+
+
+class EncoderDescription(BaseModel):
+    """What a client must know to embed queries for a collection."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    fingerprint: str
+    dimension: int
+    token_limit: int
+    document_prompt: str
+    query_prompt: str
+    normalised: bool
+    similarity: str
+
+
+class IndexMetadata(BaseModel):
+    """What a collection says of itself. ``version`` 0 means that its first load has not finished."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    index: str
+    fingerprint: str
+    store_id: str
+    version: int = 0
+    points: int = 0
+    categories: list[str]
+    encoder: EncoderDescription
+    encoder_config: EncoderConfig
+    precisions: list[str] = Field(default_factory=list)
+    chunking: dict[str, Any]
+    sparse: dict[str, Any]
+    payload_version: int = PAYLOAD_VERSION
+    created_at: datetime
+    updated_at: datetime
+
+
+def describe_encoder(encoder: Encoder) -> EncoderDescription:
+    """Return the part of an encoder that is recorded with an index."""
+    return EncoderDescription(
+        model=encoder.name,
+        fingerprint=encoder.fingerprint,
+        dimension=encoder.dimension,
+        token_limit=encoder.token_limit,
+        document_prompt=encoder.document_prompt,
+        query_prompt=encoder.query_prompt,
+        normalised=encoder.normalised,
+        similarity=encoder.similarity,
+    )
+
+
+def index_fingerprint(index: IndexConfig, encoder: Encoder, chunker_version: int, store_id: str) -> str:
+    """Return 12 hexadecimal characters that change with anything that makes other points of the same documents."""
+    return fingerprint(
+        {
+            "chunking": index.chunking.model_dump(mode="json"),
+            "chunker_version": chunker_version,
+            "categories": sorted(index.categories),
+            "encoder": encoder.fingerprint,
+            "sparse": index.sparse.model_dump(mode="json"),
+            "payload_version": PAYLOAD_VERSION,
+            "store": store_id,
+        }
+    )
+
+
+def physical_name(index: str, index_fingerprint_: str) -> str:
+    """Return the name of the collection of an index with that fingerprint."""
+    return f"{index}__{index_fingerprint_}"
+
+
+@contextmanager
+def open_qdrant(settings: Settings) -> Iterator[QdrantClient]:
+    """Open the server at ``QDRANT_URL``, or else local mode under the data folder; close it at the end.
+
+    Raises:
+        LockedError: if another process has the local folder open.
+        TransientError: if the server does not answer.
+        TerminalError: if it refuses us.
+    """
+    client = _connected(settings)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def check_connection(client: QdrantClient, settings: Settings) -> None:
+    """Ask Qdrant for its collections once, without retries.
+
+    Raises:
+        TransientError: if it does not answer.
+        TerminalError: if it refuses us.
+    """
+    try:
+        client.get_collections()
+    except UnexpectedResponse as error:
+        raise _refused(settings, error) from None
+    except (ResponseHandlingException, httpx.HTTPError) as error:
+        raise TransientError(
+            f"{settings.describe_qdrant()} does not answer: {str(error)[:200]}.",
+            "Start it, or correct QDRANT_URL; without QDRANT_URL an embedded Qdrant is used.",
+        ) from None
+
+
+def retrying() -> Retrying:
+    """Return the policy for calls to Qdrant: only transient failures are tried again, with growing pauses."""
+    return Retrying(
+        retry=retry_if_exception(is_transient),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential_jitter(initial=0.5, max=20),
+        reraise=True,
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same request may succeed later."""
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code in _RETRIED_STATUS
+    return isinstance(error, ResponseHandlingException | httpx.TransportError)
+
+
+def read_metadata(client: QdrantClient, collection: str) -> IndexMetadata | None:
+    """Return what a collection says of itself, or None if it does not exist.
+
+    Raises:
+        TerminalError: if it exists but was not made by this pipeline.
+    """
+    if not client.collection_exists(collection):
+        return None
+    metadata = client.get_collection(collection).config.metadata
+    try:
+        return IndexMetadata.model_validate(metadata or {})
+    except ValidationError:
+        raise TerminalError(
+            f"The Qdrant collection {collection} was not made by this pipeline.",
+            "Give the index another name in the configuration, or remove that collection.",
+        ) from None
+
+
+def write_metadata(client: QdrantClient, collection: str, metadata: IndexMetadata) -> None:
+    """Replace what a collection says of itself."""
+    client.update_collection(collection, metadata=metadata.model_dump(mode="json"))
+
+
+def version_to_start_from(client: QdrantClient, collection: str, indexes_folder: Path) -> int:
+    """Return the version of the feature store that a collection reflects; 0 where it has to be filled from the start.
+
+    That is also the case when the record of its documents (``chunk_counts_path``) is lost: nothing is embedded again.
+    """
+    metadata = read_metadata(client, collection)
+    if metadata is None or not tables.exists(chunk_counts_path(indexes_folder, collection)):
+        return 0
+    return metadata.version
+
+
+def chunk_counts_path(indexes_folder: Path, collection: str) -> Path:
+    """Return the table that records how many chunks of each document a collection must hold."""
+    return indexes_folder / f"{collection}.lance"
+
+
+def expected_points(indexes_folder: Path, collection: str) -> int:
+    """Return the number of points that a collection must hold by that record; 0 without one."""
+    path = chunk_counts_path(indexes_folder, collection)
+    if not tables.exists(path):
+        return 0
+    batches = lance.dataset(str(path)).scanner(columns=["chunks"]).to_batches()
+    return sum(pc.sum(batch.column("chunks")).as_py() or 0 for batch in batches)
+
+
+def serving_collection(client: QdrantClient, index: str) -> str | None:
+    """Return the physical collection that the alias of an index points to, or None."""
+    for alias in client.get_aliases().aliases:
+        if alias.alias_name == index:
+            return alias.collection_name
+    return None
+
+
+def collections_of(client: QdrantClient, index: str) -> list[str]:
+    """Return the names of all physical collections of an index, serving or not."""
+    prefix = f"{index}__"
+    return sorted(item.name for item in client.get_collections().collections if item.name.startswith(prefix))
+
+
+def distance(similarity: str) -> models.Distance:
+    """Return Qdrant's distance for the similarity that a model was trained for; cosine for an unknown one."""
+    return _DISTANCES.get(similarity, models.Distance.COSINE)
+
+
+def count_points(client: QdrantClient, collection: str) -> int:
+    """Return the exact number of points."""
+    return client.count(collection, exact=True).count
+
+
+def _connected(settings: Settings) -> QdrantClient:
+    if settings.qdrant_url is None:
+        return _local(settings)
+    key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    with warnings.catch_warnings():
+        # A key over plain http is the operator's choice, as inside a compose network.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(url=settings.qdrant_url, api_key=key, timeout=_TIMEOUT_SECONDS, check_compatibility=False)
+
+
+def _local(settings: Settings) -> QdrantClient:
+    settings.qdrant_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with warnings.catch_warnings():
+            # We say ourselves, with the remedy, when a collection outgrows local mode.
+            warnings.filterwarnings("ignore", message=".*recommended|.*Local mode|.*not recommended")
+            return QdrantClient(path=str(settings.qdrant_folder))
+    except RuntimeError as error:
+        if "already accessed" not in str(error):
+            raise
+        raise LockedError(
+            f"The embedded Qdrant in {settings.qdrant_folder} is open in another process.",
+            "Wait until that run is over, or use a Qdrant server (QDRANT_URL) for several readers.",
+        ) from None
+
+
+def _refused(settings: Settings, error: UnexpectedResponse) -> TerminalError:
+    return TerminalError(
+        f"{settings.describe_qdrant()} answered {error.status_code} {error.reason_phrase}.",
+        "Set QDRANT_API_KEY to a key that may write." if error.status_code in {401, 403} else "Check QDRANT_URL.",
+    )

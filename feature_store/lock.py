@@ -1,0 +1,57 @@
+"""One run at a time for each data folder.
+
+The operating system holds the lock, so it is gone with the process that took it, however that process ended; the note
+beside it only tells others who has it.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from feature_store.errors import LockedError
+from feature_store.parts import write_json_atomically
+from feature_store.versions import now
+
+_held: dict[Path, FileLock] = {}
+
+
+def acquire(data_dir: Path, purpose: str) -> None:
+    """Take the lock of a data folder for this process; taking it again is fine.
+
+    Raises:
+        LockedError: if another process has it, naming that process and since when.
+    """
+    if data_dir in _held:
+        return
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(data_dir / "run.lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LockedError(
+            f"Another run is working on {data_dir}{_holder(data_dir)}.", "Wait until it is over, then run again."
+        ) from None
+    _held[data_dir] = lock
+    write_json_atomically(_note(data_dir), {"pid": os.getpid(), "since": now().isoformat(), "purpose": purpose})
+
+
+def release(data_dir: Path) -> None:
+    """Give the lock back; one that is not held is fine."""
+    lock = _held.pop(data_dir, None)
+    if lock is not None:
+        _note(data_dir).unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(data_dir: Path) -> str:
+    try:
+        note = json.loads(_note(data_dir).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""  # written a moment after the lock is taken
+    return f": process {note['pid']}, {note['purpose']}, since {note['since']}"
+
+
+def _note(data_dir: Path) -> Path:
+    return data_dir / "run.json"

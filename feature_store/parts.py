@@ -1,0 +1,60 @@
+"""Part files: the unit of work. A stage reads one Parquet part and writes one, so memory stays flat."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Result = TypeVar("Result")
+
+
+def write_part(folder: Path, name: str, number: int, table: pa.Table) -> Path:
+    """Write ``<name>-<number>.parquet`` so that it is there whole or not at all, and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{number:06d}.parquet"
+    unfinished = path.with_suffix(".unfinished")
+    pq.write_table(table, unfinished, compression="zstd")
+    unfinished.replace(path)
+    return path
+
+
+def list_parts(folder: Path, name: str) -> list[Path]:
+    """Return the finished parts of that name, in order."""
+    return sorted(folder.glob(f"{name}-*.parquet"))
+
+
+def read_part(path: Path) -> pa.Table:
+    """Read one part whole."""
+    return pq.read_table(path, memory_map=True)
+
+
+def count_rows(parts: Iterable[Path]) -> int:
+    """Return the number of rows in all the parts, from their footers."""
+    return sum(pq.read_metadata(part).num_rows for part in parts)
+
+
+def map_parts(function: Callable[[Path], Result], parts: Sequence[Path]) -> Iterator[Result]:
+    """Apply ``function`` to each part, in order: the one seam at which work can be spread over processes."""
+    return map(function, parts)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of parts; one that is not there is fine."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def write_json_atomically(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old content or the new, after a crash too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

@@ -1,0 +1,60 @@
+"""Helpers for Lance tables that every table of the product shares."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lance
+import pyarrow as pa
+
+Value = TypeVar("Value")
+
+LOOKUP_BATCH = 1000
+FRAGMENTS_BEFORE_COMPACTION = 32
+
+
+def exists(path: Path) -> bool:
+    """Return whether a Lance table is at ``path``; a folder without a version is a creation that died."""
+    return (path / "_versions").is_dir() and any((path / "_versions").iterdir())
+
+
+def create(path: Path, schema: pa.Schema, indexed: Sequence[str]) -> lance.LanceDataset:
+    """Create an empty table with a BTREE index on each of the ``indexed`` columns; it replaces one that is there."""
+    table = lance.write_dataset(schema.empty_table(), str(path), mode="overwrite" if exists(path) else "create")
+    for column in indexed:
+        table.create_scalar_index(column, "BTREE")
+    return lance.dataset(str(path))
+
+
+def batches_of(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
+    """Yield lists of up to ``size`` values (``itertools.batched`` of Python 3.12)."""
+    iterator = iter(values)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def in_list(column: str, values: Iterable[str]) -> str:
+    """Return the filter ``column IN (…)``, quoted."""
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"{column} IN ({quoted})"
+
+
+def look_up(
+    table: lance.LanceDataset, column: str, values: Iterable[str], columns: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows whose ``column`` is one of ``values``, by index, a thousand values at a time."""
+    for some in batches_of(values, LOOKUP_BATCH):
+        yield from table.scanner(columns=columns, filter=in_list(column, some)).to_table().to_pylist()
+
+
+def upsert(table: lance.LanceDataset, key: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+    """Insert rows, replacing those with the same ``key``."""
+    table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+
+def maintain(table: lance.LanceDataset) -> None:
+    """Bring indexes up to date, and merge fragments once there are many of them."""
+    if len(table.get_fragments()) >= FRAGMENTS_BEFORE_COMPACTION:
+        table.optimize.compact_files()
+    table.optimize.optimize_indices()

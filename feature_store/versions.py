@@ -1,0 +1,101 @@
+"""The version log: what the feature store holds is what its newest version says.
+
+A version names the exact Lance versions of the documents and of the rejects. Whatever a run that died wrote into these
+tables stays invisible, because no version names it. Publishing a version is one atomic step on the file system, so
+documents, rejects and capture positions move together or not at all.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from feature_store.errors import TerminalError
+
+
+class Version(BaseModel):
+    """One published state of the feature store.
+
+    ``counts`` are those of the run that made it (documents added, changed, deleted, rejected, …); ``positions`` hold
+    how far each category's source had been read.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(ge=1)
+    created_at: datetime
+    run_id: str
+    store_id: str
+    documents_version: int
+    rejects_version: int
+    config_fingerprint: str
+    counts: dict[str, int]
+    positions: dict[str, str] = Field(default_factory=dict)
+    message: str = ""
+
+
+def newest_version(folder: Path) -> Version | None:
+    """Return the newest version of the store in ``folder``, or None before the first."""
+    numbers = version_numbers(folder)
+    return read_version(folder, numbers[-1]) if numbers else None
+
+
+def version_numbers(folder: Path) -> list[int]:
+    """Return the numbers of all published versions, ascending."""
+    return sorted(int(path.stem) for path in (folder / "versions").glob("*.json"))
+
+
+def read_version(folder: Path, number: int) -> Version:
+    """Return one version.
+
+    Raises:
+        TerminalError: if there is none of that number.
+    """
+    path = _path(folder, number)
+    if not path.exists():
+        known = version_numbers(folder)
+        span = f"Versions {known[0]} to {known[-1]} exist." if known else "There is none yet."
+        raise TerminalError(f"There is no version {number} of the feature store.", span)
+    return Version.model_validate_json(path.read_bytes())
+
+
+def publish_version(folder: Path, version: Version) -> None:
+    """Make ``version`` the newest, in one atomic step.
+
+    Raises:
+        TerminalError: if a version of that number exists: somebody else published meanwhile.
+    """
+    path = _path(folder, version.number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(version.model_dump_json(indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(unfinished, path)  # unlike a rename, a link never replaces
+    except FileExistsError:
+        raise TerminalError(
+            f"Version {version.number} of the feature store was published by another run.", "Run again."
+        ) from None
+    finally:
+        unfinished.unlink()
+    _flush_folder(path.parent)
+
+
+def now() -> datetime:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / "versions" / f"{number:08d}.json"
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

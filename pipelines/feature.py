@@ -1,0 +1,56 @@
+"""The feature pipeline: warehouse to feature store, and from there one branch for each index."""
+
+from pathlib import Path
+from typing import Any
+
+from zenml.enums import ExecutionMode
+from zenml.pipelines.pipeline_definition import Pipeline
+
+from feature_store import lock
+from feature_store.config import CategoryConfig, CleaningConfig, IndexConfig, PipelineConfig, load_config
+from feature_store.settings import load_settings
+from steps.chunk.step import chunk
+from steps.clean.clean import CLEANING_VERSION
+from steps.clean.step import clean
+from steps.embed.step import embed
+from steps.extract.step import extract
+from steps.load.step import load
+from steps.preflight.step import preflight
+from steps.report.step import report
+
+
+class CheckedPipeline(Pipeline):
+    """A pipeline that refuses a configuration file with misspelt keys, which ZenML would ignore in silence."""
+
+    def with_options(self, *args: Any, **options: Any) -> Pipeline:
+        if options.get("config_path") is not None:
+            load_config(Path(options["config_path"]))
+        return super().with_options(*args, **options)
+
+
+def run_stages(categories: list[CategoryConfig], cleaning: CleaningConfig, indexes: list[IndexConfig]) -> None:
+    """Bring the feature store and every index to the state of the warehouse."""
+    config = PipelineConfig(categories=categories, cleaning=cleaning, indexes=indexes)
+    preflight(categories, indexes)
+    raw_documents = extract(categories, rules=cleaning.fingerprint(CLEANING_VERSION), after=["preflight"])
+    cleaned_documents = clean(raw_documents, categories, cleaning, config_fingerprint=config.fingerprint())
+    chunks, embeddings, index_reports = [], [], []
+    for index in indexes:
+        chunks.append(chunk(cleaned_documents, index, id=f"chunk_{index.name}"))
+        embeddings.append(embed(chunks[-1], index, id=f"embed_{index.name}"))
+        index_reports.append(load(embeddings[-1], cleaned_documents, index, categories, id=f"load_{index.name}"))
+    report(raw_documents, cleaned_documents, chunks, embeddings, index_reports)
+
+
+def release_lock() -> None:
+    """Give the lock of the data folder back after a failure; a process that dies loses it anyway."""
+    lock.release(load_settings().data_dir)
+
+
+feature_pipeline = CheckedPipeline(
+    name="feature_pipeline",
+    entrypoint=run_stages,
+    enable_cache=False,  # the feature store knows what has changed; ZenML cannot
+    execution_mode=ExecutionMode.FAIL_FAST,
+    on_failure=release_lock,
+)

@@ -1,0 +1,28 @@
+"""Running the feature pipeline from Python, and getting its summary."""
+
+from pathlib import Path
+
+from feature_store.errors import PipelineError, TerminalError
+from feature_store.settings import Settings
+from steps.report.summary import RunSummary
+
+
+def run_feature_pipeline(config_path: Path, settings: Settings) -> RunSummary:
+    """Run the pipeline on a configuration file and return the summary of the run.
+
+    Raises:
+        PipelineError: whatever stopped it.
+    """
+    from feature_store.config import DEFAULT_CONFIG
+    from pipelines.feature import feature_pipeline
+
+    configured = feature_pipeline.with_options(config_path=str(DEFAULT_CONFIG))
+    if config_path.resolve() != DEFAULT_CONFIG.resolve():
+        configured = configured.with_options(config_path=str(config_path))
+    run = configured()
+    if run is None:
+        raise TerminalError("The pipeline was scheduled, not run.", "Use a stack whose orchestrator runs at once.")
+    path = settings.reports_folder / f"{run.id}.json"
+    if not path.exists():
+        raise PipelineError(f"The run {run.name} ended without a report.", "See its logs: `make dashboard`.")
+    return RunSummary.model_validate_json(path.read_bytes())

@@ -1,0 +1,39 @@
+"""The payload of a point: all that an answer needs to quote and cite a chunk, and all that a filter may ask for."""
+
+import json
+from typing import Any
+
+from feature_store.records import Chunk, CleanedDocument
+
+DOCUMENT_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language")
+
+
+def make_payload(
+    document: CleanedDocument, chunk: Chunk, chunk_text_hash: str, content_hash: str, version: int
+) -> dict[str, Any]:
+    """Return the payload of one chunk; fields that the document lacks are left out.
+
+    ``start`` and ``end`` are character positions in the cleaned text of the document at ``table_version``.
+    """
+    described = {name: getattr(document, name) for name in DOCUMENT_FIELDS}
+    return {
+        "text": chunk.text,
+        "document_id": document.document_id,
+        "category": document.category,
+        "source_id": document.source_id,
+        **{name: value for name, value in described.items() if value is not None},
+        **({"metadata": dict(document.metadata)} if document.metadata else {}),
+        "heading_path": list(chunk.heading_path),
+        "position": chunk.position,
+        "start": chunk.start,
+        "end": chunk.end,
+        "token_count": chunk.token_count,
+        "text_hash": chunk_text_hash,
+        "content_hash": content_hash,
+        "table_version": version,
+    }
+
+
+def to_json(payload: dict[str, Any]) -> str:
+    """Return the payload as JSON."""
+    return json.dumps(payload, ensure_ascii=False)

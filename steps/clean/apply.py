@@ -1,0 +1,156 @@
+"""Cleaning a part of raw documents, and comparing the result with what the feature store holds."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from feature_store import schema
+from feature_store.commit import CategoryShares
+from feature_store.config import CategoryConfig, CleaningConfig
+from feature_store.errors import TooManyRejectsError
+from feature_store.extended_json import from_extended_json
+from feature_store.handles import CaptureCounts, CleanCounts
+from feature_store.ids import text_hash
+from feature_store.parts import read_part, write_part
+from feature_store.records import CleanedDocument, RawDocument, Reject
+from feature_store.store import LIVE, FeatureStore, KnownDocument
+from steps.clean.clean import clean_document
+
+_METADATA_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language", "text_format")
+
+CategoryCounts = dict[str, Counter[str]]
+
+
+def clean_part(
+    part: Path,
+    store: FeatureStore,
+    categories: Mapping[str, CategoryConfig],
+    cleaning: CleaningConfig,
+    version: int,
+    folder: Path,
+) -> CategoryCounts:
+    """Clean one raw part into parts ``documents`` and ``rejects`` of the same number; return counts by category.
+
+    Rows whose content is as it was keep their ``changed_in``: nothing downstream has to follow.
+    """
+    raw_rows = read_part(part).to_pylist()
+    known = store.known(row["document_id"] for row in raw_rows)
+    counts: CategoryCounts = {}
+    documents, rejects = [], []
+    for row in raw_rows:
+        outcome = _cleaned(row, categories[row["category"]], cleaning)
+        counter = counts.setdefault(row["category"], Counter())
+        if isinstance(outcome, Reject):
+            rejects.append({**asdict(outcome), "rejected_in": version})
+            counter["rejected"] += 1
+            continue
+        document, change = _document_row(outcome, known.get(outcome.document_id), version)
+        documents.append(document)
+        counter[change] += 1
+    number = int(part.stem.rsplit("-", 1)[1])
+    if documents:
+        write_part(folder, "documents", number, pa.Table.from_pylist(documents, schema=schema.DOCUMENTS))
+    if rejects:
+        write_part(folder, "rejects", number, pa.Table.from_pylist(rejects, schema=schema.REJECTS))
+    return counts
+
+
+def refuse_too_many_rejects(shares: CategoryShares, cleaning: CleaningConfig) -> None:
+    """Compare the share of rejected documents of each category with the configured limit.
+
+    Raises:
+        TooManyRejectsError: naming every category above it.
+    """
+    above = [
+        f"{category}: {rejected} of {live + rejected} ({rejected / (live + rejected):.0%})"
+        for category, (live, rejected) in shares.items()
+        if rejected >= max(cleaning.rejected_share_minimum, 1)
+        and rejected > cleaning.max_rejected_share * (live + rejected)
+    ]
+    if above:
+        raise TooManyRejectsError(
+            f"More documents were rejected than cleaning.max_rejected_share = {cleaning.max_rejected_share} allows: "
+            f"{'; '.join(above)}. Nothing was committed.",
+            "Look at the reasons above; correct the category's mapping, or raise the limit.",
+        )
+
+
+def _cleaned(row: dict[str, Any], category: CategoryConfig, cleaning: CleaningConfig) -> CleanedDocument | Reject:
+    origin = {key: row[key] for key in ("document_id", "category", "source_id", "source_hash")}
+    if row["problem"] is not None:
+        return Reject(**origin, reason="unsupported_id", detail=row["problem"], excerpt="")
+    return clean_document(RawDocument(**origin, fields=from_extended_json(row["fields"])), category, cleaning)
+
+
+def _document_row(document: CleanedDocument, known: KnownDocument | None, version: int) -> tuple[dict[str, Any], str]:
+    hash_of_text = text_hash(document.text)
+    metadata = json.dumps(document.metadata, sort_keys=True, ensure_ascii=False)
+    described = [getattr(document, name) for name in _METADATA_FIELDS]
+    hash_of_content = text_hash(json.dumps([hash_of_text, described, metadata]))
+    change = _change(known, hash_of_text, hash_of_content)
+    before = known if known is not None and known.state == LIVE else None
+    row = {
+        **{name: getattr(document, name) for name in _METADATA_FIELDS},
+        "document_id": document.document_id,
+        "category": document.category,
+        "source_id": document.source_id,
+        "source_hash": document.source_hash,
+        "state": LIVE,
+        "text": document.text,
+        "metadata": metadata,
+        "text_hash": hash_of_text,
+        "content_hash": hash_of_content,
+        "duplicate_of": before.duplicate_of if before else None,
+        "characters": len(document.text),
+        "added_in": before.added_in if before else version,
+        "changed_in": before.changed_in if before and change == "unchanged" else version,
+    }
+    return row, change
+
+
+def _change(known: KnownDocument | None, hash_of_text: str, hash_of_content: str) -> str:
+    if known is None or known.state != LIVE:
+        return "added"
+    if known.content_hash == hash_of_content:
+        return "unchanged"
+    return "metadata_changed" if known.text_hash == hash_of_text else "changed"
+
+
+def total_counts(captured: CaptureCounts, outcome: Counter[str]) -> CleanCounts:
+    """Return what became of a category's documents: those cleaned in this run and those left as they were."""
+    return CleanCounts(
+        read=captured.read,
+        added=outcome["added"],
+        changed=outcome["changed"],
+        metadata_changed=outcome["metadata_changed"],
+        unchanged=captured.unchanged + outcome["unchanged"],
+        deleted=captured.deleted,
+        rejected=captured.rejected + outcome["rejected"],
+        newly_rejected=outcome["rejected"],
+    )
+
+
+def summed(totals: Iterable[CleanCounts]) -> dict[str, int]:
+    """Return the counts of all categories together."""
+    result: Counter[str] = Counter()
+    for counts in totals:
+        result.update(counts.model_dump())
+    return dict(result)
+
+
+def describe_rejects(parts: Sequence[Path], examples: int = 3) -> list[str]:
+    """Return a line for each reason: its count, and a few documents with what to do about them."""
+    by_reason: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for row in read_part(part).to_pylist():
+            by_reason.setdefault(row["reason"], []).append(row)
+    lines = []
+    for reason, rows in sorted(by_reason.items()):
+        some = "; ".join(f"{row['category']} {row['source_id']}: {row['detail']}" for row in rows[:examples])
+        lines.append(f"rejected as {reason}: {len(rows)} ({some})")
+    return lines

@@ -1,0 +1,205 @@
+"""Plain text → paragraphs, one line each, lists and indented blocks as they stand."""
+
+import re
+
+from unstructured.cleaners.core import group_broken_paragraphs
+
+from steps.clean.characters import normalise_prose, remove_invisible
+
+_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+_BROKEN_WORD = re.compile(r"([^\W\d_]+)-[ \t]*\n[ \t]*([^\W\d_]+)")
+_LAID_OUT = re.compile(r"(?m)^(?:[ \t]{2,}\S|.*\S(?: {3,}|\t)\S|[ \t]*(?:[-*+•>|#]|\d+[.)]|[\w ]{1,30}:)[ \t])")
+_RULER_LINE = re.compile(r"(?m)^[ \t]*([-=_*~#])\1{2,}[ \t]*$")
+# First parts that keep their hyphen: "well-known", "self-contained", "high-quality", "state-of-the-art".
+_HYPHENATING = frozenset(
+    [
+        "all",
+        "anti",
+        "auto",
+        "bi",
+        "co",
+        "counter",
+        "cross",
+        "decision",
+        "double",
+        "down",
+        "e",
+        "early",
+        "easy",
+        "end",
+        "ex",
+        "extra",
+        "fast",
+        "fine",
+        "first",
+        "first",
+        "full",
+        "future",
+        "general",
+        "half",
+        "hand",
+        "hard",
+        "high",
+        "human",
+        "ill",
+        "in",
+        "inter",
+        "just",
+        "key",
+        "large",
+        "late",
+        "left",
+        "life",
+        "light",
+        "like",
+        "long",
+        "low",
+        "lower",
+        "machine",
+        "main",
+        "many",
+        "medium",
+        "meta",
+        "mid",
+        "mini",
+        "mono",
+        "multi",
+        "near",
+        "new",
+        "non",
+        "object",
+        "of",
+        "off",
+        "often",
+        "old",
+        "on",
+        "one",
+        "one-time",
+        "open",
+        "out",
+        "over",
+        "own",
+        "part",
+        "peer",
+        "per",
+        "plain",
+        "plug",
+        "point",
+        "post",
+        "pre",
+        "pro",
+        "pseudo",
+        "quasi",
+        "rapid",
+        "re",
+        "read",
+        "ready",
+        "real",
+        "right",
+        "same",
+        "second",
+        "self",
+        "semi",
+        "set",
+        "short",
+        "side",
+        "single",
+        "six",
+        "small",
+        "so",
+        "soft",
+        "state",
+        "step",
+        "sub",
+        "super",
+        "task",
+        "ten",
+        "third",
+        "three",
+        "time",
+        "to",
+        "top",
+        "trade",
+        "trans",
+        "twenty",
+        "two",
+        "ultra",
+        "un",
+        "under",
+        "up",
+        "user",
+        "vice",
+        "voice",
+        "war",
+        "web",
+        "well",
+        "wide",
+        "word",
+        "work",
+        "world",
+        "write",
+        "x",
+        "year",
+        "zero",
+        "built",
+        "data",
+        "domain",
+        "command",
+        "client",
+        "server",
+        "cutting",
+        "deep",
+        "event",
+        "feature",
+        "open-source",
+        "rule",
+        "run",
+        "source",
+        "table",
+        "text",
+        "third-party",
+        "token",
+        "type",
+        "value",
+    ]
+)
+_SUSPENDED = re.compile(r"(?:and|or|to|und|oder|et|ou)\b")
+
+
+def clean_text(text: str) -> str:
+    """Return plain text with one line per paragraph and one blank line between paragraphs.
+
+    Lines that a hard wrap cut are joined, words that it hyphenated too ("exam-/ple" becomes "example", "well-/known"
+    stays "well-known"). Blocks whose layout speaks, such as lists, keep their lines.
+    """
+    text = _RULER_LINE.sub("", remove_invisible(text).expandtabs(4))
+    paragraphs = (paragraph.strip("\n") for paragraph in _BLANK_LINES.split(text))
+    cleaned = (_clean_paragraph(paragraph) for paragraph in paragraphs)
+    return "\n\n".join(paragraph for paragraph in cleaned if paragraph)
+
+
+def join_broken_words(text: str) -> str:
+    """Return the text with words that a line end hyphenated in one piece."""
+    return _BROKEN_WORD.sub(_joined_word, text)
+
+
+def _clean_paragraph(paragraph: str) -> str:
+    if _LAID_OUT.search(paragraph):
+        lines = (_keep_indent(line) for line in paragraph.split("\n"))
+        return "\n".join(line for line in lines if line.strip())
+    return normalise_prose(group_broken_paragraphs(join_broken_words(paragraph))).strip()
+
+
+def _keep_indent(line: str) -> str:
+    content = line.lstrip(" ")
+    return " " * (len(line) - len(content)) + normalise_prose(content).rstrip()
+
+
+def _joined_word(match: re.Match[str]) -> str:
+    first, second = match.groups()
+    if _SUSPENDED.match(second):
+        return f"{first}- {second}"
+    is_one_word = first.islower() or first.istitle()
+    if second.islower() and is_one_word and first.casefold() not in _HYPHENATING:
+        return first + second
+    return f"{first}-{second}"

@@ -1,0 +1,64 @@
+"""Reading a collection: ids first, then the documents in pages, so that memory does not grow with the collection."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, PyMongoError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from feature_store.errors import TerminalError, TransientError
+from feature_store.tables import batches_of
+from steps.extract.fields import top_level
+
+PAGE_SIZE = 500
+
+Document = dict[str, Any]
+
+
+def read_pages(
+    database: Database[Document], collection: str, paths: Sequence[str], page_size: int = PAGE_SIZE
+) -> Iterator[list[Document]]:
+    """Yield the documents of a collection in pages, ordered by ``_id``, with the fields that ``paths`` name.
+
+    The ids come from one cursor over the ``_id`` index; each page is then fetched by the ids as the server gave them.
+    So ids of any type, also mixed, are read, and no cursor ever holds whole documents. A document deleted between the
+    two is left out.
+
+    Raises:
+        TransientError: if the warehouse stops answering.
+        TerminalError: if it refuses to read.
+    """
+    source = database[collection]
+    projection = dict.fromkeys(top_level(paths), 1)
+    try:
+        with source.find({}, {"_id": 1}).sort("_id", 1).batch_size(10 * page_size) as ids:
+            for page in batches_of((document["_id"] for document in ids), page_size):
+                yield _fetch(source, page, projection)
+    except OperationFailure as error:
+        raise TerminalError(
+            f"The warehouse refused to read the collection {collection}: code {error.code}.",
+            "Give the user of MONGO_URI the role `read` on the database.",
+        ) from None
+    except PyMongoError as error:
+        raise TransientError(
+            f"The warehouse stopped answering while the collection {collection} was read ({type(error).__name__}).",
+            "Nothing was committed. Run again when it is back.",
+        ) from None
+
+
+@retry(
+    retry=retry_if_exception_type((AutoReconnect, ExecutionTimeout)),
+    stop=stop_after_attempt(4),
+    wait=wait_exponential_jitter(initial=0.5, max=8),
+    reraise=True,
+)
+def _fetch(source: Collection[Document], ids: list[Any], projection: dict[str, int]) -> list[Document]:
+    by_order = {_key(raw_id): position for position, raw_id in enumerate(ids)}
+    found = source.find({"_id": {"$in": ids}}, projection).to_list()
+    return sorted(found, key=lambda document: by_order[_key(document["_id"])])
+
+
+def _key(raw_id: Any) -> tuple[str, str]:
+    return type(raw_id).__name__, repr(raw_id)

@@ -1,0 +1,32 @@
+"""The ZenML step that brings one Qdrant collection to the newest version."""
+
+import time
+from typing import Annotated
+
+from loguru import logger
+from zenml import step
+
+from feature_store.config import CategoryConfig, IndexConfig
+from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
+from feature_store.index import LOCAL_MODE_COMFORT, open_qdrant
+from feature_store.materializers import HandleMaterializer
+from steps.load.apply import bring_to_version
+from steps.runtime import start_step
+
+
+@step(enable_cache=False, output_materializers=HandleMaterializer)
+def load(
+    embeddings: Embeddings, cleaned_documents: CleanedDocuments, index: IndexConfig, categories: list[CategoryConfig]
+) -> Annotated[IndexReport, "index_report"]:
+    """Write the points, remove stale ones, reconcile the counts, and move version and alias last."""
+    settings, _ = start_step()
+    started = time.monotonic()
+    with open_qdrant(settings) as client:
+        report = bring_to_version(client, settings.indexes_folder, embeddings, cleaned_documents, index, categories)
+    logger.info("{}: {:,} points in {}, at version {}", index.name, report.points, report.collection, report.version)
+    if settings.qdrant_url is None and report.points > LOCAL_MODE_COMFORT:
+        logger.warning(
+            "{}: the embedded Qdrant searches {:,} points by brute force; set QDRANT_URL to a server",
+            index.name, report.points,
+        )  # fmt: skip
+    return report.model_copy(update={"seconds": time.monotonic() - started})

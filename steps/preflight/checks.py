@@ -1,0 +1,148 @@
+"""Everything that can be wrong outside of the configuration file, checked before any work and reported at once."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+
+from feature_store.config import PipelineConfig
+from feature_store.encoders import load_encoder, load_sparse_encoder
+from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
+from feature_store.index import check_connection, collections_of, open_qdrant, read_metadata
+from feature_store.settings import Settings
+from feature_store.store import open_feature_store
+from warehouse.connection import collection_names, open_warehouse
+
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check: ``problem`` is None where all is well, and ``detail`` says what was seen."""
+
+    check: str
+    detail: str
+    problem: PipelineError | None = None
+
+
+def run_checks(settings: Settings, config: PipelineConfig) -> list[Finding]:
+    """Run every check, whatever the others find, and return the findings in order."""
+    return [finding for name, check in CHECKS.items() for finding in _guarded(name, check, settings, config)]
+
+
+def require_readiness(settings: Settings, config: PipelineConfig) -> list[Finding]:
+    """Run every check and return the findings.
+
+    Raises:
+        PreflightError: with all problems found.
+    """
+    findings = run_checks(settings, config)
+    problems = [finding.problem for finding in findings if finding.problem is not None]
+    if problems:
+        raise PreflightError(problems)
+    return findings
+
+
+def check_data_folder(settings: Settings, _: PipelineConfig) -> Iterator[Finding]:
+    """The data folder can be written, and its disk has room."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.data_dir) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise TerminalError(
+            f"The data folder {settings.data_dir} cannot be written: {error.strerror}.",
+            "Set DATA_DIR to a folder that this user may write.",
+        ) from error
+    free = shutil.disk_usage(settings.data_dir).free // _MEGABYTE
+    if free < settings.minimum_free_disk_mb:
+        raise TerminalError(
+            f"The disk of {settings.data_dir} has {free:,} MB free, less than MINIMUM_FREE_DISK_MB = "
+            f"{settings.minimum_free_disk_mb:,}.",
+            "Free some space, or set DATA_DIR to another disk.",
+        )
+    yield Finding("data folder", f"{settings.data_dir}, {free:,} MB free")
+
+
+def check_feature_store(settings: Settings, _: PipelineConfig) -> Iterator[Finding]:
+    """The newest version of the feature store can be opened."""
+    store = open_feature_store(settings.feature_store_folder)
+    newest = store.newest()
+    if newest is None:
+        yield Finding("feature store", "empty: the first run fills it")
+        return
+    store.documents(newest)
+    store.rejects(newest)
+    yield Finding("feature store", f"version {newest.number}")
+
+
+def check_warehouse(settings: Settings, config: PipelineConfig) -> Iterator[Finding]:
+    """The warehouse answers, and has the collections that the configuration names."""
+    with open_warehouse(settings) as database:
+        present = collection_names(database)
+    yield Finding("warehouse", f"{settings.describe_warehouse()}, database {settings.mongo_database}")
+    for category in config.categories:
+        if category.collection in present:
+            yield Finding(f"category {category.name}", f"collection {category.collection}")
+        elif category.optional:
+            yield Finding(f"category {category.name}", f"collection {category.collection} is missing, which is allowed")
+        else:
+            known = ", ".join(present) or "none"
+            problem = ConfigurationError(
+                f"Category {category.name}: the warehouse has no collection {category.collection!r}; it has: {known}.",
+                "Correct `collection`, fill it with `feature-pipeline import`, or set `optional: true`.",
+            )
+            yield Finding(f"category {category.name}", "", problem)
+
+
+def check_qdrant(settings: Settings, config: PipelineConfig) -> Iterator[Finding]:
+    """Qdrant answers, and the names of the indexes are free or ours."""
+    with open_qdrant(settings) as client:
+        check_connection(client, settings)
+        yield Finding("qdrant", settings.describe_qdrant())
+        collections = {item.name for item in client.get_collections().collections}
+        for index in config.indexes:
+            if index.name in collections:
+                problem = ConfigurationError(
+                    f"Index {index.name}: Qdrant has a collection of that name, so the alias cannot be made.",
+                    "Rename the index, or remove that collection.",
+                )
+                yield Finding(f"index {index.name}", "", problem)
+            for collection in collections_of(client, index.name):
+                read_metadata(client, collection)
+
+
+def check_encoders(_: Settings, config: PipelineConfig) -> Iterator[Finding]:
+    """The models can be loaded, and the windows fit them."""
+    for index in config.indexes:
+        load_sparse_encoder(index.sparse)
+        encoder = load_encoder(index.encoder)
+        sizes = {index.name: index.chunking, **index.chunking.categories}
+        for name, size in sizes.items():
+            if size.window > encoder.token_limit:
+                problem = ConfigurationError(
+                    f"Index {index.name}: the window {size.window} of {name} is more than the {encoder.token_limit} "
+                    f"tokens that {encoder.name} can take.",
+                    f"Set chunking.window to {encoder.token_limit} or less, or choose a model with a longer context.",
+                )
+                yield Finding(f"chunking of {name}", "", problem)
+        detail = f"{encoder.name}, {encoder.dimension} dimensions, {encoder.token_limit} tokens, {encoder.precision}"
+        yield Finding(f"model of {index.name}", detail)
+
+
+Check = Callable[[Settings, PipelineConfig], Iterator[Finding]]
+
+CHECKS: dict[str, Check] = {
+    "data folder": check_data_folder,
+    "feature store": check_feature_store,
+    "warehouse": check_warehouse,
+    "qdrant": check_qdrant,
+    "models": check_encoders,
+}
+
+
+def _guarded(name: str, check: Check, settings: Settings, config: PipelineConfig) -> Iterator[Finding]:
+    try:
+        yield from check(settings, config)
+    except PipelineError as problem:
+        yield Finding(name, "", problem)

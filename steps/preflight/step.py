@@ -1,0 +1,23 @@
+"""The ZenML step that checks everything before any work, and takes the lock of the data folder."""
+
+from typing import Annotated
+
+from loguru import logger
+from zenml import step
+
+from feature_store import lock
+from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig
+from steps.preflight.checks import require_readiness
+from steps.runtime import remove_other_runs, start_step
+
+
+@step(enable_cache=False)
+def preflight(categories: list[CategoryConfig], indexes: list[IndexConfig]) -> Annotated[dict[str, str], "preflight"]:
+    """Report everything that is wrong at once, or take the lock and let the run begin."""
+    settings, run_folder = start_step()
+    lock.acquire(settings.data_dir, "feature_pipeline")
+    remove_other_runs(settings, run_folder)
+    findings = require_readiness(settings, PipelineConfig(categories=categories, indexes=indexes))
+    for finding in findings:
+        logger.info("{}: {}", finding.check, finding.detail)
+    return {finding.check: finding.detail for finding in findings}

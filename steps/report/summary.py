@@ -1,0 +1,208 @@
+"""The summary of a run: what was added, changed, deleted, rejected, embedded and reused, and the proven invariants."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from feature_store.errors import ReconciliationError
+from feature_store.handles import Chunks, CleanCounts, CleanedDocuments, Embeddings, IndexReport, RawDocuments
+from feature_store.store import LIVE
+
+_BRANCH_FIELDS = (
+    "index",
+    "collection",
+    "documents",
+    "chunks",
+    "embedded",
+    "reused",
+    "written",
+    "removed",
+    "points",
+)
+DOCUMENT_COUNTS = ("read", "added", "changed", "metadata_changed", "unchanged", "deleted", "rejected")
+
+
+class Branch(BaseModel):
+    """What the run did for one index."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: str
+    collection: str
+    version_before: int
+    version: int
+    documents: int
+    chunks: int
+    embedded: int
+    reused: int
+    written: int
+    removed: int
+    points: int
+    precision: str
+    seconds: dict[str, float]
+
+
+class Invariant(BaseModel):
+    """A promise, with the figures that prove it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    holds: bool
+    figures: str
+
+
+class RunSummary(BaseModel):
+    """Everything worth telling of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    finished_at: datetime
+    version_before: int | None
+    version: int
+    categories: dict[str, CleanCounts]
+    duplicates: int
+    indexes: list[Branch]
+    invariants: list[Invariant]
+    seconds: dict[str, float]
+
+    def changed_nothing(self) -> bool:
+        """Return whether the run found everything up to date."""
+        same_version = self.version == self.version_before
+        return same_version and not any(branch.written or branch.removed for branch in self.indexes)
+
+
+def summarise_branch(chunks: Chunks, embeddings: Embeddings, report: IndexReport) -> Branch:
+    """Return what the three stages of one index did, in one record."""
+    return Branch(
+        index=report.index,
+        collection=report.collection,
+        version_before=report.version_before,
+        version=report.version,
+        documents=chunks.documents,
+        chunks=chunks.chunks,
+        embedded=embeddings.embedded,
+        reused=embeddings.reused,
+        written=report.written,
+        removed=report.removed,
+        points=report.points,
+        precision=embeddings.precision,
+        seconds={"chunk": chunks.seconds, "embed": embeddings.seconds, "load": report.seconds},
+    )
+
+
+def prove_invariants(
+    cleaned: CleanedDocuments, branches: Sequence[tuple[Chunks, Embeddings, IndexReport]]
+) -> list[Invariant]:
+    """Compare the figures of the run with each other and with the tables.
+
+    Raises:
+        ReconciliationError: if one does not hold; the message names it with its figures.
+    """
+    invariants = [_everything_is_accounted_for(cleaned)]
+    for chunks, embeddings, report in branches:
+        invariants += [
+            Invariant(
+                name=f"{chunks.index}: the chunks cover their documents",
+                holds=True,  # the chunk step fails on the first document for which it is not so
+                figures=f"{chunks.characters:,} characters, {chunks.dropped_characters:,} of white space dropped",
+            ),
+            Invariant(
+                name=f"{chunks.index}: no chunk is longer than the model's limit",
+                holds=chunks.longest <= chunks.token_limit,
+                figures=f"longest {chunks.longest} of {chunks.token_limit} tokens",
+            ),
+            Invariant(
+                name=f"{chunks.index}: every chunk has its vector",
+                holds=embeddings.chunks == chunks.chunks,
+                figures=f"{chunks.chunks:,} chunks, {embeddings.chunks:,} with vectors",
+            ),
+            Invariant(
+                name=f"{report.index}: points = chunks at version {report.version}",
+                holds=report.points == report.expected_points and report.version == cleaned.version,
+                figures=f"{report.points:,} points, {report.expected_points:,} chunks",
+            ),
+        ]
+    broken = [f"{invariant.name} ({invariant.figures})" for invariant in invariants if not invariant.holds]
+    if broken:
+        raise ReconciliationError(
+            f"The run ended, but does not add up: {'; '.join(broken)}.", "Please report this: it is a defect."
+        )
+    return invariants
+
+
+def _everything_is_accounted_for(cleaned: CleanedDocuments) -> Invariant:
+    version, store = cleaned.at(), cleaned.store()
+    read = kept = rejected = 0
+    for name, counts in cleaned.categories.items():
+        read += counts.read
+        kept += store.count_documents(version, f"category = '{name}' AND state = '{LIVE}'")
+        rejected += int(store.rejects(version).count_rows(filter=f"category = '{name}'"))
+    return Invariant(
+        name="documents read = kept + rejected",
+        holds=read == kept + rejected,
+        figures=f"{read:,} read, {kept:,} kept, {rejected:,} rejected",
+    )
+
+
+def count_duplicates(cleaned: CleanedDocuments) -> int:
+    """Return the number of live documents whose text another one has too."""
+    return cleaned.store().count_documents(cleaned.at(), f"state = '{LIVE}' AND duplicate_of IS NOT NULL")
+
+
+def stage_seconds(raw: RawDocuments, cleaned: CleanedDocuments, branches: Sequence[Branch]) -> dict[str, float]:
+    """Return the seconds of each stage, those of the indexes added up."""
+    seconds = {"extract": raw.seconds, "clean": cleaned.seconds}
+    for branch in branches:
+        for stage, value in branch.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    return seconds
+
+
+def to_markdown(summary: RunSummary) -> str:
+    """Return the summary as Markdown tables."""
+    before = "nothing" if summary.version_before is None else f"version {summary.version_before}"
+    headline = (
+        f"Everything was up to date at version {summary.version}."
+        if summary.changed_nothing()
+        else f"From {before} to version {summary.version}."
+    )
+    lines = [
+        "# Run report",
+        "",
+        f"**{headline}** Version {summary.version}, finished {summary.finished_at:%Y-%m-%d %H:%M} UTC.",
+        "",
+        "## Documents",
+        "",
+        *_table(["category", *DOCUMENT_COUNTS], [_category_row(item) for item in summary.categories.items()]),
+        "",
+        f"{summary.duplicates:,} live documents have a text that another one has too.",
+        "",
+        "## Indexes",
+        "",
+        *_table(_BRANCH_FIELDS, [[getattr(branch, field) for field in _BRANCH_FIELDS] for branch in summary.indexes]),
+        "",
+        "## Invariants",
+        "",
+        *_table(
+            ["promise", "holds", "figures"],
+            [[item.name, "yes" if item.holds else "**no**", item.figures] for item in summary.invariants],
+        ),
+        "",
+        "## Seconds",
+        "",
+        *_table(list(summary.seconds), [[f"{value:.1f}" for value in summary.seconds.values()]]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _category_row(item: tuple[str, CleanCounts]) -> list[object]:
+    name, counts = item
+    return [name, *(getattr(counts, field) for field in DOCUMENT_COUNTS)]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    cells = [[f"{value:,}" if isinstance(value, int) else str(value) for value in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *cells)]

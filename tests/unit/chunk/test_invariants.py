@@ -1,0 +1,148 @@
+"""What holds for every document, however nasty."""
+
+import itertools
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_store.config import SlidingWindowConfig, WindowSize
+from steps.chunk.sliding_window import check_coverage, chunk_document, dropped_spans
+
+LIMIT = 254
+SENTENCE_ENDS = set(".!?…\"'”’»)]*_`。！？｡」』）")
+
+FRAGMENTS = [
+    "word ", "A sentence of some length, no more. ", "Is it? Yes! It is… ", "e.g. this ", "\n", "\n\n", "\r\n", "\r",
+    "   ", "\t", "\u00a0", "\u2028", "\x0b", "\x1c", "\x00", "\u200b", "\ufeff", "# Heading\n", "\n## Deeper\n", "#\n",
+    "######\n", "\nSetext\n===\n", "\n---\n", "\n```python\ndef f():\n    return 1\n\nclass A:\n    pass\n```\n",
+    "\n```\n", "~~~\n", "    code\n", "- item\n", "  1. nested\n", "> quoted\n", "\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    "<div>\n", "[ref]: http://example.org\n", "👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "é", "e\u0301", "\u0301\u0302\u0303",
+    "שלום עולם ", "مرحبا بالعالم ", "你好世界。", "日本語の文章です", "ﷺ", "x" * 130, "a-b/c.d_e" * 20, "0123456789" * 30,
+    "https://example.org/a/b?c=d&e=f#g ", "\\", "***", "....", "[[[[", "&nbsp;", "ｗｉｄｅ ", "𝗯𝗼𝗹𝗱 ", "i\u0307",
+]  # fmt: skip
+texts = st.lists(
+    st.one_of(st.sampled_from(FRAGMENTS), st.text(st.characters(exclude_categories=["Cs"]), max_size=12)), max_size=60
+).map("".join)
+sizes = st.integers(8, 80).flatmap(
+    lambda window: st.builds(WindowSize, window=st.just(window), overlap=st.integers(0, window // 2))
+)
+
+
+def assert_invariants(document, chunking, tokens, limit):
+    chunks = chunk_document(document, chunking, tokens, limit)
+    size = chunking.size_for(document.category)
+    window = min(size.window, limit)
+    smallest_window = min(window, limit - limit // 3) if chunking.heading_prefix else window
+    text = document.text
+
+    rebuilt, covered = "", 0
+    spans = [*((c.start, c.end, True) for c in chunks), *((*s, False) for s in dropped_spans(document, chunks))]
+    for start, end, kept in sorted(spans):
+        assert start <= covered, "a gap that is not recorded"
+        assert kept or text[start:end].isspace()
+        rebuilt += text[max(start, covered) : end]
+        covered = max(covered, end)
+    assert rebuilt == text
+
+    for position, chunk in enumerate(chunks):
+        assert chunk.position == position
+        assert chunk.text == text[chunk.start : chunk.end] == chunk.text.strip() != ""
+        assert chunk.embedded_text.endswith(chunk.text)
+        assert len(tokens(chunk.embedded_text)) == chunk.token_count <= limit
+        assert len(tokens(chunk.text)) <= window
+        assert len(chunk.text) <= window * 16
+        assert_cut_is_allowed(text, chunk.end, tokens, smallest_window)
+
+    for chunk, following in itertools.pairwise(chunks):
+        assert chunk.start < following.start
+        assert chunk.end < following.end
+        if following.start < chunk.end:
+            assert len(tokens(text[following.start : chunk.end])) <= size.overlap
+            before = text[following.start - 1]
+            assert before.isspace() or before in SENTENCE_ENDS
+
+    assert len({chunk.chunk_id for chunk in chunks}) == len(chunks)
+    check_coverage(document, chunks, limit)
+    return chunks
+
+
+def assert_cut_is_allowed(text, end, tokens, window):
+    if end == len(text) or text[end].isspace() or text[end - 1] in SENTENCE_ENDS:
+        return
+    start_of_word = next((i for i in range(end, 0, -1) if text[i - 1].isspace()), 0)
+    end_of_word = next((i for i in range(end, len(text)) if text[i].isspace()), len(text))
+    word = text[start_of_word:end_of_word]
+    assert len(tokens(word)) > window or len(word) > window * 16, f"cut inside of {word!r}"
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(text=texts, text_format=st.sampled_from(["markdown", "text"]), size=sizes, prefix=st.booleans())
+def test_every_invariant_holds_with_the_real_tokenizer(wordpiece, make_document, text, text_format, size, prefix):
+    chunking = SlidingWindowConfig(window=size.window, overlap=size.overlap, heading_prefix=prefix)
+    document = make_document(text, text_format, title="A title of the document")
+    first = assert_invariants(document, chunking, wordpiece, LIMIT)
+    assert first == chunk_document(document, chunking, wordpiece, LIMIT)
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(text=texts, size=sizes, limit=st.integers(16, 90), prefix=st.booleans())
+def test_every_invariant_holds_where_characters_have_several_tokens(
+    utf8_bytes, make_document, text, size, limit, prefix
+):
+    chunking = SlidingWindowConfig(window=size.window, overlap=size.overlap, heading_prefix=prefix)
+    assert_invariants(make_document(text, title="Títle 🏳️‍🌈"), chunking, utf8_bytes, limit)
+
+
+HUGE = {
+    "one word": "x" * 100_000,
+    "a word between others": "before " + "0123456789" * 10_000 + " after",
+    "words of 150 characters": ("y" * 150 + " ") * 700,
+    "only spaces": " " * 100_000,
+    "only newlines": "\n" * 100_000,
+    "only dots": "." * 100_000,
+    "dots and spaces": ". " * 50_000,
+    "only stars": "*" * 100_000,
+    "NULs": "\x00" * 100_000,
+    "combining characters": "e" + "\u0301" * 100_000,
+    "families": "👩‍👩‍👧‍👦" * 14_000,
+    "CJK without stops": "漢字" * 50_000,
+    "CJK sentences": "これは文章です。" * 12_000,
+    "right-to-left": "مرحبا بالعالم " * 7_000,
+    "headings": "# Heading\n" * 10_000,
+    "empty headings": "#\n" * 50_000,
+    "deep headings": "".join(f"{'#' * (i % 6 + 1)} Heading {i}\n\nText.\n\n" for i in range(4_000)),
+    "unclosed fence": "```python\n" + "value = 1\n" * 10_000,
+    "one table": "| a | b |\n|---|---|\n" + "| one | two |\n" * 7_000,
+    "a wide row": "| a |\n|---|\n|" + " cell" * 20_000 + " |\n",
+    "brackets": "[" * 100_000,
+    "quotations": ">" * 100_000,
+    "nested lists": "- " * 50_000,
+    "one long line": "some words and more " * 5_000,
+    "a long heading": "# " + "heading [text](" * 7_000,
+}
+
+
+@pytest.mark.parametrize("text_format", ["markdown", "text"])
+@pytest.mark.parametrize("text", HUGE.values(), ids=HUGE)
+def test_a_hundred_thousand_nasty_characters_keep_the_invariants(wordpiece, make_document, text, text_format):
+    started = time.process_time()
+    chunks = assert_invariants(
+        make_document(text, text_format), SlidingWindowConfig(window=200, overlap=40), wordpiece, LIMIT
+    )
+    # A quadratic step takes minutes here.
+    assert time.process_time() - started < 20
+    assert bool(chunks) == bool(text.strip())
+
+
+def test_a_word_of_a_hundred_kilobytes_is_cut_into_several_chunks(wordpiece, make_document):
+    chunks = chunk_document(make_document("x" * 100_000), SlidingWindowConfig(window=200, overlap=40), wordpiece, LIMIT)
+    assert [len(chunk.text) for chunk in chunks[:-1]] == [3_200] * 31
+
+
+def test_a_combining_mark_stays_with_its_letter(utf8_bytes, make_document):
+    chunks = chunk_document(
+        make_document("a" * 7 + "e\u0301" + "👩‍👩" * 3), SlidingWindowConfig(window=15, overlap=0), utf8_bytes, LIMIT
+    )
+    assert [chunk.text for chunk in chunks] == ["a" * 7 + "e\u0301", "👩‍👩", "👩‍👩", "👩‍👩"]
