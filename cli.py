@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from loguru import logger
@@ -22,6 +22,10 @@ from feature_store.config import DEFAULT_CONFIG, PipelineConfig, load_config
 from feature_store.errors import PipelineError
 from feature_store.log import configure_command_logging
 from feature_store.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from warehouse.imports.docstrings import SkippedFile
+    from warehouse.imports.store import ImportCounts
 
 INTERRUPTED = 130
 
@@ -123,13 +127,10 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  #
     )
     for category, count in store.categories.items():
         output.print(f"  {category}: {count:,}")
-    table = Table("index", "collection", "points", "chunks", "version", "lag", "fingerprint", "serves", box=None)
     for item in described.indexes:
-        serves = "yes" if item.serving else "no"
-        lag = f"{item.lag:,} documents"
-        row = (item.index, item.collection, f"{item.points:,}", f"{item.expected_points:,}", str(item.version), lag)
-        table.add_row(*row, item.fingerprint, serves)
-    output.print(table)
+        serves = "serves" if item.serving else "does not serve"
+        output.print(f"Index {item.index}: {serves}, {item.points:,} points of {item.expected_points:,} chunks")
+        output.print(f"  version {item.version}, lag {item.lag:,} documents, {item.model}, {item.collection}")
 
 
 @imports.command("json", epilog="Example: feature-pipeline import json articles.json --collection articles")
@@ -157,13 +158,30 @@ def import_docstrings(
     collection: Collection = "docstrings",
 ) -> None:
     """Import every docstring of a package by parsing its source; nothing of it is executed."""
-    from warehouse.imports.docstrings import SkippedFile, read_docstrings
+    from warehouse.imports.docstrings import read_docstrings
 
-    def report_skipped(file: SkippedFile) -> None:
-        logger.warning("skipped {}", file)
-
-    documents = (document for package in packages for document in read_docstrings(package, report_skipped))
+    documents = (document for package in packages for document in read_docstrings(package, _report_skipped))
     _import(collection, documents)
+
+
+@imports.command("samples", epilog="Example: feature-pipeline import samples")
+def import_samples() -> None:
+    """Fill an empty embedded warehouse with real documents; a warehouse with documents is left as it is."""
+    settings = _started()
+    if settings.mongo_uri is not None:
+        output.print("MONGO_URI is set: samples go into an embedded warehouse only.")
+        return
+    from warehouse.connection import collection_names, open_warehouse
+    from warehouse.imports.samples import read_samples
+    from warehouse.imports.store import store
+
+    with open_warehouse(settings) as database:
+        present = collection_names(database)
+        if present:
+            output.print(f"The warehouse has documents already: {', '.join(present)}.")
+            return
+        for collection, documents in read_samples(_report_skipped).items():
+            _print_counts(collection, store(database, collection, documents))
 
 
 @application.command(epilog="Example: feature-pipeline warehouse")
@@ -178,6 +196,14 @@ def warehouse() -> None:
         host, port = database.client.address or ("", 0)
         output.print(f"mongodb://{host}:{port}/{database.name}")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+@application.command(epilog="Example: feature-pipeline dashboard --port 8237")
+def dashboard(port: Annotated[int, typer.Option(help="Port of the local dashboard.")] = 8237) -> None:
+    """Open the ZenML dashboard; a local one is served until Ctrl-C."""
+    from pipelines.dashboard import open_dashboard
+
+    open_dashboard(port)
 
 
 def main() -> None:
@@ -214,13 +240,21 @@ def _import(collection: str, documents: Iterable[dict[str, Any]]) -> None:
 
     with open_warehouse(settings) as database:
         counts = store(database, collection, documents)
+    _print_counts(collection, counts)
+    if counts.failed:
+        raise typer.Exit(1)
+
+
+def _print_counts(collection: str, counts: "ImportCounts") -> None:
     output.print(
         f"{collection}: {counts.inserted:,} inserted, {counts.updated:,} updated, {counts.unchanged:,} unchanged"
     )
     for failure in counts.failed:
-        logger.error("not imported: {}", failure)
-    if counts.failed:
-        raise typer.Exit(1)
+        logger.error("document {} ({}) was not imported: {}", failure.position, failure.document_id, failure.reason)
+
+
+def _report_skipped(file: "SkippedFile") -> None:
+    logger.warning("skipped {}: {}", file.path, file.reason)
 
 
 def _print_json(value: Any) -> None:

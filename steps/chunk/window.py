@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -62,12 +62,19 @@ class Layout:
         reach = self.ruler.reach(start, window)
         return reach == len(self.text) or _SPACE.search(self.text, start, reach + 1) is not None
 
-    def end_of_piece(self, start: int) -> int:
-        """Return where the sentence, code block or table that begins at ``start`` ends, white space left out."""
-        following = range(bisect_right(self.border_offsets, start), len(self.borders))
-        strong = (self.borders[index] for index in following if self.borders[index].strength >= Strength.SENTENCE)
-        end = next((border.offset for border in strong), len(self.text))
-        return start + len(self.text[start:end].rstrip())
+    def end_of_fitting_piece(self, start: int, window: int) -> int | None:
+        """Return where the sentence, code block or table at ``start`` ends; None if it is longer than the window."""
+        reach = self.ruler.reach(start, window)
+        end = next((b.offset for b in self.borders_between(start, reach) if b.strength >= Strength.SENTENCE), None)
+        if end is None and not self._is_strong_border(skip_white_space(self.text, reach)):
+            return None
+        return start + len(self.text[start : end or reach].rstrip())
+
+    def _is_strong_border(self, offset: int) -> bool:
+        if offset == len(self.text):
+            return True
+        index = bisect_left(self.border_offsets, offset)
+        return self.border_offsets[index : index + 1] == [offset] and self.borders[index].strength >= Strength.SENTENCE
 
 
 def lay_out(document: CleanedDocument, tokens: TokenSpans) -> Layout:
@@ -94,8 +101,8 @@ def choose_start(layout: Layout, body: int, earliest: int, window: int, overlap:
     if body == section.start or not layout.is_between_words(body):
         return body
     earliest = max(earliest, section.start, layout.ruler.reach_back(body, overlap))
-    piece_end = layout.end_of_piece(body)
-    if layout.ruler.reach(body, window) >= piece_end:
+    piece_end = layout.end_of_fitting_piece(body, window)
+    if piece_end is not None:
         earliest = max(earliest, layout.ruler.reach_back(piece_end, window))
     for border in layout.borders_between(earliest - 1, body - 1):
         return border.offset
@@ -122,7 +129,7 @@ def choose_end(layout: Layout, start: int, body: int, reach: int, window: int) -
         return _best(layout.text, good, start + (reach - start) * _ANCHOR_FROM)
     worthwhile = [border for border in candidates if border.offset >= body + (reach - body) * _TINY]
     whole = [border.offset for border in worthwhile if border.strength >= Strength.SENTENCE]
-    if whole and layout.ruler.reach(whole[-1], window) >= layout.end_of_piece(whole[-1]):
+    if whole and layout.end_of_fitting_piece(whole[-1], window) is not None:
         return whole[-1]
     if lines := [border for border in worthwhile if border.strength < Strength.SENTENCE]:
         late = [border for border in lines if border.offset >= start + (reach - start) / 2]

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from textwrap import indent
-from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +19,22 @@ class Block:
     items: tuple[tuple["Block", ...], ...] = ()
     links: tuple[str, ...] = ()
 
-    def with_items(self, other: "Block") -> Self:
-        """Return this list with the items of another one behind its own."""
-        return replace(self, items=self.items + other.items)
-
     def leaves(self) -> list["Block"]:
         """Return the blocks inside that hold text, in reading order."""
         if not self.items:
             return [self]
         return [leaf for item in self.items for block in item for leaf in block.leaves()]
+
+
+def merge_lists(blocks: Iterable[Block]) -> list[Block]:
+    """Return the blocks with neighbouring lists of one kind as one list, which is how Markdown reads them anyway."""
+    merged: list[Block] = []
+    for block in blocks:
+        if merged and block.kind == merged[-1].kind and block.kind.endswith("_list"):
+            merged[-1] = replace(merged[-1], items=merged[-1].items + block.items)
+        else:
+            merged.append(block)
+    return merged
 
 
 def render_blocks(blocks: Iterable[Block]) -> str:

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
-from steps.clean.blocks import Block, render_blocks
+from steps.clean.blocks import Block, merge_lists, render_blocks
 from steps.clean.boilerplate import remove_boilerplate, remove_glued_chrome
 from steps.clean.characters import remove_invisible
 from steps.clean.html_fragments import fragment_to_markdown
@@ -44,7 +44,7 @@ def clean_markdown(text: str) -> str:
     untouched, tables and lists get one uniform shape, and a hard-wrapped paragraph becomes a single line.
     """
     source = remove_glued_chrome(_FRONT_MATTER.sub("", remove_invisible(text), count=1))
-    return render_blocks(remove_boilerplate(_read(source)))
+    return render_blocks(merge_lists(remove_boilerplate(_read(source))))
 
 
 @cache
@@ -67,15 +67,7 @@ def _flat_line(line: str) -> list[Block]:
 
 
 def _blocks(nodes: Sequence[SyntaxTreeNode]) -> list[Block]:
-    blocks: list[Block] = []
-    for block in _read_nodes(nodes):
-        previous = blocks[-1] if blocks else None
-        # Markdown would read two lists of one kind in a row as one.
-        if previous and block.kind == previous.kind and block.items and block.kind.endswith("_list"):
-            blocks[-1] = previous.with_items(block)
-        else:
-            blocks.append(block)
-    return blocks
+    return merge_lists(_read_nodes(nodes))
 
 
 def _read_nodes(nodes: Sequence[SyntaxTreeNode]) -> Iterator[Block]:

@@ -18,7 +18,7 @@ from w3lib.url import canonicalize_url, url_query_cleaner
 from steps.clean.characters import one_line
 
 MINIMUM_LANGUAGE_LETTERS = 20
-_LANGUAGE_SAMPLE = 4_000
+_LANGUAGE_SAMPLE = 8_000
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds: the year 5138; as milliseconds: March 1973
 _TRACKING = [
     "utm_source",
@@ -46,7 +46,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
 _LINE_ANCHOR = re.compile(r"L\d+(?:C\d+)?(?:-L?\d+(?:C\d+)?)?")
 _ISO_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?")
 _AMBIGUOUS_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b")
-_NOT_PROSE = re.compile(r"(?ms)^ *(`{3,}|~{3,}).*?^ *\1[`~]* *$|`[^`\n]+`|\S*://\S+|^\|.*\|$")
+_NOT_PROSE = re.compile(r"(?ms)^ *(`{3,}|~{3,}).*?^ *\1[`~]* *$|`[^`\n]+`|[a-z]{1,10}://\S+|^\|.*\|$")
 _MONTHS = 12
 
 
@@ -133,7 +133,7 @@ def canonical_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def detect_language(text: str) -> str | None:
     """Return the ISO 639-1 code of a text's language, judged outside of code; nothing where it is too short to tell."""
-    prose = _NOT_PROSE.sub(" ", text)[:_LANGUAGE_SAMPLE]
+    prose = _NOT_PROSE.sub(" ", text[:_LANGUAGE_SAMPLE])
     if sum(character.isalpha() for character in prose) < MINIMUM_LANGUAGE_LETTERS:
         return None
     return str(py3langid.classify(prose)[0])

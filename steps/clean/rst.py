@@ -13,6 +13,7 @@ from docutils.parsers.rst.states import Inliner
 from docutils.readers.standalone import Reader
 from docutils.statemachine import StringList
 from docutils.transforms import Transform
+from docutils.utils import Reporter
 from docutils.writers.html5_polyglot import Writer
 
 from steps.clean.characters import remove_invisible
@@ -168,14 +169,15 @@ class _DroppedDirective(Directive):
 
 
 class _KeepText(Transform):
-    """Puts the source of a directive that docutils could not read where its error stood, and marks literals as code."""
+    """Puts what docutils could not read where its error stood, and marks literals as code."""
 
     default_priority = 860  # just before docutils drops its messages
 
     def apply(self) -> None:
         for message in list(self.document.findall(nodes.system_message)):
             source = next(iter(message.findall(nodes.literal_block)), None)
-            if source is not None and message.astext().startswith("Error in "):
+            # Warnings quote text that is in the document too; errors and severe errors quote what they left out.
+            if source is not None and message["level"] >= Reporter.ERROR_LEVEL:
                 message.replace_self(nodes.literal_block(source.astext(), source.astext()))
         for literal in self.document.findall(nodes.literal):
             literal["classes"] = ["code"]

@@ -7,7 +7,7 @@ from unstructured.cleaners.core import group_broken_paragraphs
 from steps.clean.characters import normalise_prose, remove_invisible
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
-_BROKEN_WORD = re.compile(r"([^\W\d_]+)-[ \t]*\n[ \t]*([^\W\d_]+)")
+_BROKEN_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)-[ \t]*\n[ \t]*([^\W\d_]+)")
 _LAID_OUT = re.compile(r"(?m)^(?:[ \t]{2,}\S|.*\S(?: {3,}|\t)\S|[ \t]*(?:[-*+•>|#]|\d+[.)]|[\w ]{1,30}:)[ \t])")
 _RULER_LINE = re.compile(r"(?m)^[ \t]*([-=_*~#])\1{2,}[ \t]*$")
 # First parts that keep their hyphen: "well-known", "self-contained", "high-quality", "state-of-the-art".
@@ -187,7 +187,7 @@ def _clean_paragraph(paragraph: str) -> str:
     if _LAID_OUT.search(paragraph):
         lines = (_keep_indent(line) for line in paragraph.split("\n"))
         return "\n".join(line for line in lines if line.strip())
-    return normalise_prose(group_broken_paragraphs(join_broken_words(paragraph))).strip()
+    return group_broken_paragraphs(join_broken_words(normalise_prose(paragraph).strip()))
 
 
 def _keep_indent(line: str) -> str:

@@ -13,6 +13,7 @@ from feature_store.tables import batches_of
 from steps.extract.fields import top_level
 
 PAGE_SIZE = 500
+IDS_PER_CONFIRMATION = 100
 
 Document = dict[str, Any]
 
@@ -55,9 +56,13 @@ def read_pages(
     reraise=True,
 )
 def _fetch(source: Collection[Document], ids: list[Any], projection: dict[str, int]) -> list[Document]:
-    by_order = {_key(raw_id): position for position, raw_id in enumerate(ids)}
-    found = source.find({"_id": {"$in": ids}}, projection).to_list()
-    return sorted(found, key=lambda document: by_order[_key(document["_id"])])
+    found = {_key(document["_id"]): document for document in source.find({"_id": {"$in": ids}}, projection)}
+    missing = [raw_id for raw_id in ids if _key(raw_id) not in found]
+    # To be gone takes two answers: a server that compares ids of some type loosely in `$in` loses no document so.
+    for some in batches_of(missing, IDS_PER_CONFIRMATION):
+        confirmed = source.find({"$or": [{"_id": raw_id} for raw_id in some]}, projection)
+        found.update((_key(document["_id"]), document) for document in confirmed)
+    return [found[key] for raw_id in ids if (key := _key(raw_id)) in found]
 
 
 def _key(raw_id: Any) -> tuple[str, str]:

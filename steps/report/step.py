@@ -16,6 +16,7 @@ from steps.report.summary import (
     prove_invariants,
     stage_seconds,
     summarise_branch,
+    to_lines,
     to_markdown,
 )
 from steps.runtime import run_id, start_step
@@ -47,6 +48,6 @@ def report(
     write_json_atomically(settings.reports_folder / f"{summary.run_id}.json", summary.model_dump(mode="json"))
     remove_folder(run_folder)
     lock.release(settings.data_dir)
-    text = to_markdown(summary)
-    logger.info("Run finished.\n{}", text)
-    return MarkdownString(text)
+    for line in to_lines(summary):
+        logger.info(line)
+    return MarkdownString(to_markdown(summary))

@@ -161,18 +161,26 @@ def stage_seconds(raw: RawDocuments, cleaned: CleanedDocuments, branches: Sequen
     return seconds
 
 
+def to_lines(summary: RunSummary) -> list[str]:
+    """Return the summary in a few lines for a log."""
+    lines = [_headline(summary)]
+    for name, counts in summary.categories.items():
+        figures = ", ".join(f"{getattr(counts, field):,} {field.replace('_', ' ')}" for field in DOCUMENT_COUNTS)
+        lines.append(f"{name}: {figures}")
+    lines += [
+        f"{branch.index}: {branch.chunks:,} chunks, {branch.embedded:,} texts embedded, {branch.reused:,} reused, "
+        f"{branch.written:,} points written, {branch.removed:,} removed, {branch.points:,} points"
+        for branch in summary.indexes
+    ]
+    return lines
+
+
 def to_markdown(summary: RunSummary) -> str:
     """Return the summary as Markdown tables."""
-    before = "nothing" if summary.version_before is None else f"version {summary.version_before}"
-    headline = (
-        f"Everything was up to date at version {summary.version}."
-        if summary.changed_nothing()
-        else f"From {before} to version {summary.version}."
-    )
     lines = [
         "# Run report",
         "",
-        f"**{headline}** Version {summary.version}, finished {summary.finished_at:%Y-%m-%d %H:%M} UTC.",
+        f"**{_headline(summary)}** Finished {summary.finished_at:%Y-%m-%d %H:%M} UTC.",
         "",
         "## Documents",
         "",
@@ -196,6 +204,13 @@ def to_markdown(summary: RunSummary) -> str:
         *_table(list(summary.seconds), [[f"{value:.1f}" for value in summary.seconds.values()]]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _headline(summary: RunSummary) -> str:
+    if summary.changed_nothing():
+        return f"Everything was up to date at version {summary.version}."
+    before = "nothing" if summary.version_before is None else f"version {summary.version_before}"
+    return f"From {before} to version {summary.version}."
 
 
 def _category_row(item: tuple[str, CleanCounts]) -> list[object]:

@@ -431,9 +431,20 @@ def test_more_documents_than_a_batch_are_all_stored(shared_database, collection,
     assert list(shared_database[collection].find(sort=[("_id", 1)])) == documents
 
 
+def test_large_documents_are_stored_before_more_of_them_are_read(shared_database, collection, monkeypatch):
+    monkeypatch.setattr("warehouse.imports.store.BATCH_BYTES", 200)
+
+    def documents():
+        for number in range(4):
+            assert shared_database[collection].count_documents({}) >= number - 1
+            yield {"_id": number, "t": "x" * 150}
+
+    assert store(shared_database, collection, documents()).inserted == 4
+
+
 def test_failures_come_in_the_order_of_the_documents(shared_database, collection):
     refused_by_this_server = {"_id": "d", "n": Decimal128("1")}
-    counts = store(shared_database, collection, [refused_by_this_server, {}, {"_id": 1}])
+    counts = store(shared_database, collection, [{}, refused_by_this_server, {"_id": 1}])
     assert [failed.position for failed in counts.failed] == [1, 2]
 
 

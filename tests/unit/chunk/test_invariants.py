@@ -71,9 +71,8 @@ def assert_invariants(document, chunking, tokens, limit):
 def assert_cut_is_allowed(text, end, tokens, window):
     if end == len(text) or text[end].isspace() or text[end - 1] in SENTENCE_ENDS:
         return
-    start_of_word = next((i for i in range(end, 0, -1) if text[i - 1].isspace()), 0)
-    end_of_word = next((i for i in range(end, len(text)) if text[i].isspace()), len(text))
-    word = text[start_of_word:end_of_word]
+    longest = window * 16 + 1
+    word = (text[max(0, end - longest) : end].split() or [""])[-1] + (text[end : end + longest].split() or [""])[0]
     assert len(tokens(word)) > window or len(word) > window * 16, f"cut inside of {word!r}"
 
 
@@ -132,7 +131,7 @@ def test_a_hundred_thousand_nasty_characters_keep_the_invariants(wordpiece, make
         make_document(text, text_format), SlidingWindowConfig(window=200, overlap=40), wordpiece, LIMIT
     )
     # A quadratic step takes minutes here.
-    assert time.process_time() - started < 20
+    assert time.process_time() - started < 15
     assert bool(chunks) == bool(text.strip())
 
 

@@ -1,4 +1,4 @@
-from steps.clean.blocks import Block, render_blocks
+from steps.clean.blocks import Block, merge_lists, render_blocks
 
 
 def paragraph(text):
@@ -34,6 +34,16 @@ def test_lines_of_spaces_in_code_keep_their_length_in_a_list():
 def test_every_line_of_a_quote_is_marked():
     quote = Block("quote", items=((paragraph("a"), paragraph("b")),))
     assert render_blocks([quote]) == "> a\n>\n> b"
+
+
+def test_neighbouring_lists_of_one_kind_become_one():
+    first, second, third = (bullets([paragraph(text)]) for text in "abc")
+    ordered = bullets([paragraph("d")], kind="ordered_list", level=1)
+    assert merge_lists([first, second, ordered, third]) == [
+        bullets([paragraph("a")], [paragraph("b")]),
+        ordered,
+        third,
+    ]
 
 
 def test_leaves_are_the_texts_in_reading_order():

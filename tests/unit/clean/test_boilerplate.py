@@ -23,7 +23,9 @@ def test_a_title_of_contents_with_other_text_below_stays():
 
 
 def test_a_menu_above_the_first_prose_is_left_out():
-    source = f"# T\n\n[Docs](http://d.org) | [Chat](http://c.org)\n\n- [A](http://a.org)\n- [B](http://b.org)\n\n{PROSE}"
+    source = (
+        f"# T\n\n[Docs](http://d.org) | [Chat](http://c.org)\n\n- [A](http://a.org)\n- [B](http://b.org)\n\n{PROSE}"
+    )
     assert clean_markdown(source) == f"# T\n\n{PROSE}"
 
 
@@ -33,7 +35,9 @@ def test_a_list_of_links_further_down_says_what_exists_and_stays():
 
 
 def test_the_chrome_of_a_scraped_page_is_left_out():
-    source = f"SubscribeSign in\n\n{WIDGET}\n\n# A Title\n\n14\n\n{WIDGET}\n\nShare\n\n{PROSE}\n\n7\n\n{WIDGET}\n\nComments"
+    source = (
+        f"SubscribeSign in\n\n{WIDGET}\n\n# A Title\n\n14\n\n{WIDGET}\n\nShare\n\n{PROSE}\n\n7\n\n{WIDGET}\n\nComments"
+    )
     assert clean_markdown(source) == f"# A Title\n\n{PROSE}"
 
 
@@ -48,7 +52,9 @@ def test_common_words_stay_on_a_page_that_was_not_scraped(word):
 
 
 def test_menus_with_icons_are_left_out_and_icons_elsewhere_removed():
-    source = f"  * __Course\n  * __About\n\n__\n\n1. Crumb\n\n# T\n\n  * **Group** __\n    * Sub\n\n{PROSE}\n\n- a\n\n__End"
+    source = (
+        f"  * __Course\n  * __About\n\n__\n\n1. Crumb\n\n# T\n\n  * **Group** __\n    * Sub\n\n{PROSE}\n\n- a\n\n__End"
+    )
     assert clean_markdown(source) == f"# T\n\n{PROSE}\n\n- a\n\nEnd"
 
 

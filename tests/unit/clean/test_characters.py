@@ -66,7 +66,9 @@ def test_one_line_holds_no_line_end():
     ("text", "expected"),
     [
         pytest.param(bytes(range(256)).decode("latin-1") * 4, True, id="bytes as Latin-1"),
-        pytest.param(b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe\xfd\xfc".decode("utf-8", "replace"), True, id="picture as UTF-8"),
+        pytest.param(
+            b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe\xfd\xfc".decode("utf-8", "replace"), True, id="picture as UTF-8"
+        ),
         pytest.param("\x1b[32mOK\x1b[0m " * 40, False, id="coloured log"),
         pytest.param("A long sentence with one stray \x00 in it.", False, id="single stray character"),
         pytest.param("Prose \ufffd with \ufffd some \ufffd lost letters. " + "x" * 200, False, id="few lost letters"),

@@ -13,14 +13,49 @@ CODE_LINES = st.lists(
 )
 BLOCKS = st.sampled_from(
     [
-        "# Title", "Sub\n===", "## A *b* `c`", "para one\nwraps", "a [link](http://x.org) b", "![alt text](p.png)",
-        "- one\n- two", "* x\n\n* y", "1. a\n2. b", "3) c", "> quote", "```py\nx = 1\n```", "    code", "a | b\n--|--\n1 | 2",
-        "---", "<div>hi</div>", "<!-- c -->", "[ref]: http://x.org", "text [ref]", "\\- x  \n\\- y", "\\# no", "\\*x\\*",
-        "`a ``b", "&lt;div&gt; &amp; x", "<package>", "__init__ and *args", "a_b_c", "$x_1 * y_1$", "- [ ] task", "~~~\nz\n~~~",
-        "- a\n  - b\n    - c", "> - q\n> - r", "1986\\. A year", "C:\\new\\*x", "Share", "Share this post", "__Icon", "***x***",
-        "- [One](#one)\n- [Two](#two)", "<b>bold</b><br>next", "<details><summary>More</summary>\n\ninside\n\n</details>",
+        "# Title",
+        "Sub\n===",
+        "## A *b* `c`",
+        "para one\nwraps",
+        "a [link](http://x.org) b",
+        "![alt text](p.png)",
+        "- one\n- two",
+        "* x\n\n* y",
+        "1. a\n2. b",
+        "3) c",
+        "> quote",
+        "```py\nx = 1\n```",
+        "    code",
+        "a | b\n--|--\n1 | 2",
+        "---",
+        "<div>hi</div>",
+        "<!-- c -->",
+        "[ref]: http://x.org",
+        "text [ref]",
+        "\\- x  \n\\- y",
+        "\\# no",
+        "\\*x\\*",
+        "`a ``b",
+        "&lt;div&gt; &amp; x",
+        "<package>",
+        "__init__ and *args",
+        "a_b_c",
+        "$x_1 * y_1$",
+        "- [ ] task",
+        "~~~\nz\n~~~",
+        "- a\n  - b\n    - c",
+        "> - q\n> - r",
+        "1986\\. A year",
+        "C:\\new\\*x",
+        "Share",
+        "Share this post",
+        "__Icon",
+        "***x***",
+        "- [One](#one)\n- [Two](#two)",
+        "<b>bold</b><br>next",
+        "<details><summary>More</summary>\n\ninside\n\n</details>",
     ]
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +139,7 @@ def test_cleaning_twice_changes_nothing(blocks):
 
 
 @settings(max_examples=300)
-@given(st.text(st.sampled_from("ab *_`[]()<>#-+.1!&;|\\\n~$:=/\""), max_size=40))
+@given(st.text(st.sampled_from('ab *_`[]()<>#-+.1!&;|\\\n~$:=/"'), max_size=40))
 def test_text_full_of_marks_becomes_stable(text):
     once = clean_markdown(text)
     twice = clean_markdown(once)

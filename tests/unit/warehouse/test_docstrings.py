@@ -192,6 +192,15 @@ def test_the_encoding_that_a_file_declares_is_heeded(tmp_path):
     assert [document["content"] for document in read(tmp_path)[0]] == ["Café.", "First.\nSecond."]
 
 
+def test_files_come_in_the_same_order_on_every_machine(tmp_path):
+    for name in "caebgdf":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").write_text('"""Text."""')
+        (tmp_path / f"{name}.py").write_text('"""Text."""')
+    paths = [document["path"].removeprefix(f"{tmp_path.name}/") for document in read(tmp_path)[0]]
+    assert paths == [f"{name}.py" for name in "abcdefg"] + [f"{name}/module.py" for name in "abcdefg"]
+
+
 def test_doubtful_source_raises_no_warning(tmp_path):
     (tmp_path / "doubtful.py").write_text('"""Path \\d."""\nx = 1 is 1\n')
     assert [document["content"] for document in read(tmp_path)[0]] == ["Path \\d."]

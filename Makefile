@@ -1,0 +1,71 @@
+# `make run` and `make test` do all the set-up on a machine with Python 3.11, 3.12 or 3.13.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+export ZENML_ANALYTICS_OPT_IN ?= false
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11 …" % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+.PHONY: setup
+setup: $(INSTALLED) ## Create .venv with the pinned dependencies and the feature-pipeline command
+
+.PHONY: run
+run: $(INSTALLED) ## Fill the embedded warehouse if it is empty, run the pipeline, search
+	$(BIN)/feature-pipeline import samples
+	$(BIN)/feature-pipeline run
+	$(BIN)/feature-pipeline search "retry a function that failed, with growing pauses"
+
+.PHONY: test
+test: lint types contracts ## Lint, types, import contracts, and all tests
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(INSTALLED) ## Check types
+	$(BIN)/mypy
+
+.PHONY: contracts
+contracts: $(INSTALLED) ## Check that imports go the right way
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(INSTALLED) ## Mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: dashboard
+dashboard: $(INSTALLED) ## Open the ZenML dashboard with all runs (stop it by Ctrl-C)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/feature-pipeline dashboard
+
+.PHONY: lock
+lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) \
+		--output-file requirements.lock.new
+# torch brings the CUDA packages that fit it, or none for its CPU build: they are its business.
+	grep -Ev '^(nvidia-|cuda-|triton|torch==)' requirements.lock.new > requirements.lock
+	echo 'torch==2.13.0' >> requirements.lock
+	rm requirements.lock.new
+
+.PHONY: up
+up: ## Start MongoDB, Qdrant and ZenML by Docker Compose (see docs/deployment.md)
+	docker compose up --detach --wait
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches; data/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,39 @@
+"""Isolation for all tests: no network, no model hub, a ZenML store of their own, no settings of the developer."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_ISOLATED = Path(tempfile.mkdtemp(prefix="feature-pipeline-tests-"))
+
+# Before zenml or the hub's client are imported: both read the environment once.
+os.environ.update(
+    {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "ZENML_CONFIG_PATH": str(_ISOLATED / "zenml"),
+        "ZENML_LOCAL_STORES_PATH": str(_ISOLATED / "stores"),
+        "ZENML_REPOSITORY_PATH": str(_ISOLATED),
+        "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_LOGGING_VERBOSITY": "WARN",
+    }
+)
+for name in ("MONGO_URI", "MONGO_DATABASE", "QDRANT_URL", "QDRANT_API_KEY", "DATA_DIR", "MINIMUM_FREE_DISK_MB"):
+    os.environ.pop(name, None)
+
+from feature_store.settings import Settings  # noqa: E402
+from tests.support import make_tiny_model  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real sentence-transformers model of 32 dimensions with random weights: fast, and as deterministic."""
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of an installation of its own, all embedded."""
+    return Settings(data_dir=tmp_path / "data", _env_file=None)

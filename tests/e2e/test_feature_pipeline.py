@@ -1,0 +1,217 @@
+"""The pipeline as a user runs it: the `zenml` command itself, and our own, on embedded services."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_store.settings import Settings
+from tests.support import REPOSITORY, fill_warehouse, make_notes, make_parameters, write_config
+
+NOTES = 120
+COMMANDS = Path(sys.executable).parent
+
+
+class Installation:
+    """One data folder, one ZenML store, and the commands run on them from the root of the repository."""
+
+    def __init__(self, folder: Path, model: Path, **parameters: Any) -> None:
+        self.folder = folder
+        self.settings = Settings(data_dir=folder / "data", _env_file=None)
+        self.config = write_config(folder / "notes.yaml", make_parameters(model, **parameters))
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DATA_DIR": str(self.settings.data_dir),
+            "ZENML_CONFIG_PATH": str(self.folder / "zenml"),
+            "ZENML_LOCAL_STORES_PATH": str(self.folder / "stores"),
+            "ZENML_REPOSITORY_PATH": str(self.folder),
+            "ZENML_LOGGING_VERBOSITY": "INFO",
+            "PYTHONUNBUFFERED": "1",
+            **more,
+        }
+
+    def start(self, *command: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(COMMANDS / command[0]), *command[1:]],
+            cwd=REPOSITORY,
+            env=self.environment(**more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def execute(self, *command: str, **more: str) -> tuple[int, str]:
+        process = self.start(*command, **more)
+        output, _ = process.communicate(timeout=300)
+        return process.returncode, output
+
+    def status(self) -> dict[str, Any]:
+        code, output = self.execute("feature-pipeline", "status", "--json", "-c", str(self.config))
+        assert code == 0, output
+        status: dict[str, Any] = json.loads(output[output.index("{") :])
+        return status
+
+    def last_report(self) -> dict[str, Any]:
+        newest = max(self.settings.reports_folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        report: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
+        return report
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Installation:
+    """An installation whose first run is done, by the verbatim command."""
+    made = Installation(tmp_path_factory.mktemp("installation"), tiny_model)
+    fill_warehouse(made.settings, make_notes(NOTES))
+    code, output = made.execute("zenml", "pipeline", "run", "feature_pipeline", "-c", str(made.config))
+    assert code == 0, output
+    assert "zenml init" not in output
+    return made
+
+
+def test_the_first_run_brings_every_document_into_table_and_index(installation: Installation) -> None:
+    status = installation.status()
+    assert status["feature_store"]["documents"] == NOTES
+    (index,) = status["indexes"]
+    assert index["serving"]
+    assert index["lag"] == 0
+    assert index["points"] == index["expected_points"] > NOTES
+    report = json.loads(sorted(installation.settings.reports_folder.glob("*.json"))[0].read_text(encoding="utf-8"))
+    assert report["categories"]["notes"]["added"] == NOTES
+    assert all(invariant["holds"] for invariant in report["invariants"])
+
+
+def test_part_files_are_gone_after_a_run(installation: Installation) -> None:
+    assert list(installation.settings.runs_folder.iterdir()) == []
+
+
+def test_a_search_finds_the_note_that_was_asked_for(installation: Installation) -> None:
+    code, output = installation.execute(
+        "feature-pipeline", "search", "Paragraph 2 of note 17", "-k", "3", "--json", "-c", str(installation.config)
+    )
+    assert code == 0, output
+    results = json.loads(output[output.index("[") :])
+    assert len(results) == 3
+    assert "Note 17" in [result["title"] for result in results]
+    assert all(result["url"].startswith("https://example.org/notes/") for result in results)
+
+
+def test_a_second_run_changes_nothing(installation: Installation) -> None:
+    before = installation.status()
+    code, output = installation.execute("zenml", "pipeline", "run", "feature_pipeline", "-c", str(installation.config))
+    assert code == 0, output
+    assert installation.status() == before
+    report = installation.last_report()
+    assert report["version"] == report["version_before"]
+    assert report["categories"]["notes"]["unchanged"] == NOTES
+    assert [report["indexes"][0][name] for name in ("chunks", "embedded", "written", "removed")] == [0, 0, 0, 0]
+
+
+def test_edits_additions_and_deletions_arrive(installation: Installation) -> None:
+    notes = make_notes(NOTES + 5)[3:]  # three gone, five new
+    notes[0]["body"] += "\n\nA zebra crossed the river."
+    notes[1]["topic"] = "zoology"
+    fill_warehouse(installation.settings, notes)
+    code, output = installation.execute("feature-pipeline", "run", "-c", str(installation.config))
+    assert code == 0, output
+    counts = installation.last_report()["categories"]["notes"]
+    assert {name: counts[name] for name in ("added", "changed", "metadata_changed", "deleted", "unchanged")} == {
+        "added": 5,
+        "changed": 1,
+        "metadata_changed": 1,
+        "deleted": 3,
+        "unchanged": NOTES - 5,
+    }
+    status = installation.status()
+    assert status["feature_store"]["documents"] == NOTES + 2
+    (index,) = status["indexes"]
+    assert index["points"] == index["expected_points"]
+    assert index["lag"] == 0
+    code, output = installation.execute(
+        "feature-pipeline", "search", "zebra crossed", "--json", "-c", str(installation.config)
+    )
+    assert "A zebra crossed the river." in json.loads(output[output.index("[") :])[0]["text"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_killed_first_run_is_made_good_by_the_next(tmp_path: Path, tiny_model: Path, seed: int) -> None:
+    killed = Installation(tmp_path, tiny_model)
+    fill_warehouse(killed.settings, make_notes(400, paragraphs=12))
+    process = killed.start("feature-pipeline", "run", "-c", str(killed.config))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "preflight" in line and "finished" in line:
+            break
+    time.sleep(random.Random(seed).uniform(0, 8))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    stored = _stored_vectors(killed.settings)
+
+    code, output = killed.execute("feature-pipeline", "run", "-c", str(killed.config))
+    assert code == 0, output
+    status = killed.status()
+    assert status["feature_store"]["documents"] == 400
+    (index,) = status["indexes"]
+    assert index["lag"] == 0
+    assert index["points"] == index["expected_points"]
+    vectors = _stored_vectors(killed.settings)
+    assert len(vectors) == len(set(vectors))
+    report = killed.last_report()["indexes"][0]
+    assert report["embedded"] == len(vectors) - len(stored)  # what was stored is never embedded again
+
+
+def test_a_second_run_at_the_same_time_says_so_and_exits(installation: Installation) -> None:
+    from feature_store import lock
+
+    lock.acquire(installation.settings.data_dir, "a test")
+    try:
+        code, output = installation.execute("feature-pipeline", "run", "-c", str(installation.config))
+    finally:
+        lock.release(installation.settings.data_dir)
+    assert code == 4
+    assert "Another run is working on" in output
+    assert str(os.getpid()) in output
+
+
+def test_a_misspelt_key_stops_the_zenml_command_before_any_work(tmp_path: Path, tiny_model: Path) -> None:
+    broken = Installation(tmp_path, tiny_model, indxes=[])
+    code, output = broken.execute("zenml", "pipeline", "run", "feature_pipeline", "-c", str(broken.config))
+    assert code != 0
+    assert "indxes" in output
+    assert not broken.settings.data_dir.exists()
+
+
+def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path, tiny_model: Path) -> None:
+    broken = Installation(tmp_path, tiny_model)
+    code, output = broken.execute(
+        "feature-pipeline",
+        "doctor",
+        "-c",
+        str(broken.config),
+        MONGO_URI="mongodb://somebody:s3cret-word@127.0.0.1:1/?serverSelectionTimeoutMS=200",
+        QDRANT_URL="http://127.0.0.1:1",
+        MINIMUM_FREE_DISK_MB="999999999",
+    )
+    assert code == 3
+    for expected in ("does not answer", "QDRANT_URL", "MINIMUM_FREE_DISK_MB"):
+        assert expected in output
+    assert "s3cret-word" not in output
+
+
+def _stored_vectors(settings: Settings) -> list[str]:
+    import lance
+
+    texts: list[str] = []
+    for path in settings.vectors_folder.glob("*.lance"):
+        if (path / "_versions").is_dir() and any((path / "_versions").iterdir()):
+            texts += lance.dataset(str(path)).to_table(columns=["text_hash"]).column("text_hash").to_pylist()
+    return texts

@@ -1,0 +1,103 @@
+import pytest
+
+from steps.chunk.outline import read_outline
+from steps.chunk.splitting import skip_white_space, split_after, split_before
+
+
+def sections(text):
+    return [(text[section.start :].split("\n")[0], section.path) for section in read_outline(text, "markdown").sections]
+
+
+def kinds(text):
+    return [
+        (text[block.start :].split("\n")[0], block.kind, block.nested)
+        for block in read_outline(text, "markdown").blocks
+    ]
+
+
+def test_a_heading_path_holds_the_headings_above_and_its_own():
+    text = "Preface\n\n# Guide\n\n## Install\n\n### Linux\n\n## Use\n\n# Reference\n"
+    assert sections(text) == [
+        ("Preface", ()),
+        ("# Guide", ("Guide",)),
+        ("## Install", ("Guide", "Install")),
+        ("### Linux", ("Guide", "Install", "Linux")),
+        ("## Use", ("Guide", "Use")),
+        ("# Reference", ("Reference",)),
+    ]
+
+
+def test_a_level_that_is_left_out_does_not_put_a_sibling_below():
+    assert [path for _, path in sections("# A\n\n### Deep\n\n## B\n")][-1] == ("A", "B")
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("# The *first* `step`", "The first step"),
+        ("# [Link](http://example.org) and ![image](x.png)", "Link and image"),
+        ("# Closed ##", "Closed"),
+        ("# A \\# b &amp; c", "A # b & c"),
+        ("   # Indented", "Indented"),
+        ("Two\nlines\n===", "Two lines"),
+        ("# <b>Bold</b>", "Bold"),
+    ],
+    ids=["emphasis", "links", "closing marks", "escapes", "indented", "setext", "html"],
+)
+def test_a_heading_is_given_as_plain_text(heading, name):
+    assert read_outline(f"{heading}\n\nText\n", "markdown").sections[-1].path == (name,)
+
+
+def test_an_empty_heading_ends_a_section_without_a_name():
+    assert [path for _, path in sections("# A\n\n## B\n\n##\n\ntext\n")][-1] == ("A",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["```sh\n# comment\n```\n", "    # comment\n", "- # item\n", "> # quoted\n", "#hashtag\n", "text\n\n```\n# unclosed\n"],
+    ids=["fence", "indented code", "list", "quotation", "hashtag", "unclosed fence"],
+)
+def test_what_only_looks_like_a_heading_of_the_document_is_none(text):
+    assert [path for _, path in sections(text)] == [()]
+
+
+def test_plain_text_has_paragraphs_and_no_headings():
+    text = "\n# Not a heading\nsecond line\n \n\n  Next\n"
+    outline = read_outline(text, "text")
+    assert [text[block.start :].split("\n")[0] for block in outline.blocks] == ["# Not a heading", "Next"]
+    assert [section.path for section in outline.sections] == [()]
+
+
+def test_blocks_know_what_may_be_cut_only_between_lines():
+    text = "Text\n\n```py\nx = 1\n```\n\n| a |\n|---|\n| b |\n\n- one\n- two\n\n  more\n\n> quote\n\n# H\n"
+    assert kinds(text) == [
+        ("Text", "prose", False),
+        ("Text", "prose", False),
+        ("```py", "lines", False),
+        ("| a |", "lines", False),
+        ("- one", "prose", False),
+        ("- two", "prose", True),
+        ("more", "prose", True),
+        ("> quote", "prose", False),
+        ("# H", "heading", False),
+    ]
+    assert [block.language for block in read_outline(text, "markdown").blocks if block.language] == ["py"]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_headings_are_found_whatever_the_line_ends(line_end):
+    text = line_end.join(["Page\x0cbreak\u2028and \x00", "", "# Second", "", "text"])
+    section = read_outline(text, "markdown").sections[-1]
+    assert text[section.start :].startswith("# Second")
+    assert section.path == ("Second",)
+
+
+def test_splitting_loses_nothing_and_puts_the_separator_where_it_is_asked():
+    assert split_after("a, b,, c", ",") == ["a,", " b,", ",", " c"]
+    assert split_before("a, b,, c", ",") == ["a", ", b", ",", ", c"]
+    assert split_after("", ",") == []
+
+
+def test_white_space_is_skipped_up_to_the_end():
+    assert skip_white_space(" \u2028x ", 0) == 2
+    assert skip_white_space("x  ", 1) == 3

@@ -1,0 +1,46 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steps.clean.text import clean_text, join_broken_words
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param(
+            "A paragraph wrapped hard at\nits line ends.", "A paragraph wrapped hard at its line ends.", id="wrap"
+        ),
+        pytest.param("one paragraph\n\n\n\nanother   one", "one paragraph\n\nanother one", id="blank lines"),
+        pytest.param("Jane Roe\nMain Street 1", "Jane Roe\n\nMain Street 1", id="short lines"),
+        pytest.param("- one\n- two\n  more", "- one\n- two\n  more", id="list"),
+        pytest.param("name    value\nother   thing", "name value\nother thing", id="columns"),
+        pytest.param(
+            "Title\n=====\nSome text that follows.", "Title\n\nSome text that follows.", id="underlined title"
+        ),
+        pytest.param("a\r\n\r\nb", "a\n\nb", id="Windows line ends"),
+        pytest.param("trailing  \n\nspaces\t", "trailing\n\nspaces", id="trailing spaces"),
+        pytest.param("\n\n", "", id="nothing"),
+    ],
+)
+def test_paragraphs_are_made_whole(source, expected):
+    assert clean_text(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("an exam-\nple", "an example", id="hyphenated word"),
+        pytest.param("a well-\nknown fact", "a well-known fact", id="real hyphen"),
+        pytest.param("pre- \n and post-war", "pre- and post-war", id="suspended hyphen"),
+        pytest.param("the Jean-\nPaul", "the Jean-Paul", id="name"),
+        pytest.param("GPT-\nfour", "GPT-four", id="acronym"),
+    ],
+)
+def test_words_broken_at_a_line_end_are_joined(source, expected):
+    assert join_broken_words(source) == expected
+
+
+@given(st.text())
+def test_no_text_raises_or_leaves_blank_lines_in_a_row(text):
+    assert "\n\n\n" not in clean_text(text)
