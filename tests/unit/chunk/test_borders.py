@@ -14,7 +14,10 @@ def cuts(text, text_format="markdown"):
     ("text", "sentences"),
     [
         ("One is here. Two is here! Is three? Yes", ["One is here.", "Two is here!", "Is three?", "Yes"]),
-        ("Use e.g. Foo, or J. Smith's way, version 1.2 or so.", ["Use e.g. Foo, or J. Smith's way, version 1.2 or so."]),
+        (
+            "Use e.g. Foo, or J. Smith's way, version 1.2 or so.",
+            ["Use e.g. Foo, or J. Smith's way, version 1.2 or so."],
+        ),
         ("It ended. and went on", ["It ended. and went on"]),
         ("He said “no.” Then he left.", ["He said “no.”", "Then he left."]),
         ("これは文です。次の文です！", ["これは文です。", "次の文です！"]),

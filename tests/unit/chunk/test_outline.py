@@ -5,12 +5,14 @@ from steps.chunk.splitting import skip_white_space, split_after, split_before
 
 
 def sections(text):
-    return [(text[section.start :].split("\n")[0], section.path) for section in read_outline(text, "markdown").sections]
+    return [
+        (text[section.start :].partition("\n")[0], section.path) for section in read_outline(text, "markdown").sections
+    ]
 
 
 def kinds(text):
     return [
-        (text[block.start :].split("\n")[0], block.kind, block.nested)
+        (text[block.start :].partition("\n")[0], block.kind, block.nested)
         for block in read_outline(text, "markdown").blocks
     ]
 
@@ -54,7 +56,14 @@ def test_an_empty_heading_ends_a_section_without_a_name():
 
 @pytest.mark.parametrize(
     "text",
-    ["```sh\n# comment\n```\n", "    # comment\n", "- # item\n", "> # quoted\n", "#hashtag\n", "text\n\n```\n# unclosed\n"],
+    [
+        "```sh\n# comment\n```\n",
+        "    # comment\n",
+        "- # item\n",
+        "> # quoted\n",
+        "#hashtag\n",
+        "text\n\n```\n# unclosed\n",
+    ],
     ids=["fence", "indented code", "list", "quotation", "hashtag", "unclosed fence"],
 )
 def test_what_only_looks_like_a_heading_of_the_document_is_none(text):
@@ -64,7 +73,7 @@ def test_what_only_looks_like_a_heading_of_the_document_is_none(text):
 def test_plain_text_has_paragraphs_and_no_headings():
     text = "\n# Not a heading\nsecond line\n \n\n  Next\n"
     outline = read_outline(text, "text")
-    assert [text[block.start :].split("\n")[0] for block in outline.blocks] == ["# Not a heading", "Next"]
+    assert [text[block.start :].partition("\n")[0] for block in outline.blocks] == ["# Not a heading", "Next"]
     assert [section.path for section in outline.sections] == [()]
 
 

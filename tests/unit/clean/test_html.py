@@ -48,6 +48,16 @@ def test_a_fragment_tells_nothing_about_itself():
     assert read_page_metadata("<p>x</p>") == PageMetadata()
 
 
+def test_tags_nested_without_end_are_refused():
+    with pytest.raises(UnparseableError, match="nested too deep"):
+        clean_html("<div>" * 5000)
+
+
+def test_a_head_that_nobody_can_read_states_nothing(monkeypatch):
+    monkeypatch.setattr(html_module.trafilatura, "extract_metadata", lambda *_, **__: [].pop())
+    assert read_page_metadata(PAGE) == PageMetadata()
+
+
 def test_the_error_of_the_parser_is_passed_on(monkeypatch):
     def fail(*_arguments, **_options):
         raise TypeError("odd tree")

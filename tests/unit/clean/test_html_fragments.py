@@ -20,5 +20,9 @@ def test_fragments_become_markdown(fragment, expected):
     assert fragment_to_markdown(fragment) == expected
 
 
+def test_tags_nested_without_end_lose_their_structure_but_not_their_text():
+    assert fragment_to_markdown("<div>" * 5000 + "core &amp; more").strip() == "core & more"
+
+
 def test_definitions_become_a_list():
     assert literal_soup_to_markdown(parse_html("<dl><dt>a</dt><dd>first</dd></dl>")) == "- afirst"
