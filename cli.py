@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from loguru import logger
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,6 +23,7 @@ from feature_store.log import configure_command_logging
 from feature_store.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from steps.report.summary import RunSummary
     from warehouse.imports.docstrings import SkippedFile
     from warehouse.imports.store import ImportCounts
 
@@ -55,9 +55,7 @@ def run(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # no
     if as_json:
         _print_json(summary.model_dump(mode="json"))
         return
-    from steps.report.summary import to_markdown
-
-    output.print(Markdown(to_markdown(summary)))
+    _print_summary(summary)
 
 
 @application.command(epilog="Example: feature-pipeline doctor --json")
@@ -217,6 +215,25 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted. Nothing is half done: run again to go on.")
         sys.exit(INTERRUPTED)
+
+
+def _print_summary(summary: "RunSummary") -> None:
+    from steps.report.summary import DOCUMENT_COUNTS, headline
+
+    output.print(f"\n[bold]{headline(summary)}[/]\n")
+    documents = Table("category", *(name.replace("_", " ") for name in DOCUMENT_COUNTS), box=None)
+    for name, counts in summary.categories.items():
+        documents.add_row(name, *(f"{getattr(counts, field):,}" for field in DOCUMENT_COUNTS))
+    output.print(documents)
+    fields = ("chunks", "embedded", "reused", "written", "removed", "points")
+    indexes = Table("index", *fields, box=None)
+    for branch in summary.indexes:
+        indexes.add_row(branch.index, *(f"{getattr(branch, field):,}" for field in fields))
+    output.print(indexes)
+    for invariant in summary.invariants:
+        output.print(f"[green]✓[/] {invariant.name}: {invariant.figures}")
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.seconds.items())
+    output.print(f"Seconds: {seconds}\n")
 
 
 def _started() -> Settings:

@@ -13,6 +13,7 @@ from loguru import logger
 if TYPE_CHECKING:
     from loguru import Message, Record
 
+from feature_store.errors import PipelineError
 from feature_store.settings import Settings
 
 _NOISY = {
@@ -30,6 +31,8 @@ def configure_step_logging(settings: Settings) -> None:
     """Send loguru's messages to the standard loggers, from inside a ZenML step."""
     _configure(settings)
     logger.add(_to_standard_logger, format="{message}", level="INFO")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_without_expected_traceback)
 
 
 def configure_command_logging(settings: Settings) -> None:
@@ -51,6 +54,13 @@ def _configure(settings: Settings) -> None:
     logger.configure(patcher=without_secrets)
     for name, level in _NOISY.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _without_expected_traceback(record: logging.LogRecord) -> bool:
+    # The message of an expected error says what to do; the frames that led to it are of no use to its reader.
+    if record.exc_info and isinstance(record.exc_info[1], PipelineError):
+        record.exc_info = None
+    return True
 
 
 def _to_standard_logger(message: "Message") -> None:

@@ -153,7 +153,8 @@ def _fitting_window(
 ) -> _Window | None:
     """Choose the end of a window, count its tokens truly, and shrink it until it fits.
 
-    Returns None if nothing fits, or if the overlap would force a cut inside of a word. A stretch can have more tokens on its own than within its document, where a cut goes through a word.
+    Returns None if nothing fits, or if the overlap would force a cut inside of a word. A stretch can have more tokens
+    on its own than within its document, where a cut goes through a word.
     """
     capacity = min(limits.window, limits.embedded - prefix.token_count)
     reach = layout.ruler.reach(start, capacity)

@@ -45,7 +45,10 @@ def clean_html(text: str) -> str:
 
 def read_page_metadata(text: str) -> PageMetadata:
     """Return title, author, address and date from the head of an HTML page, as far as it states them."""
-    found = trafilatura.extract_metadata(remove_invisible(text), date_config=dict(_DATE_SEARCH), extensive=False)
+    try:
+        found = trafilatura.extract_metadata(remove_invisible(text), date_config=dict(_DATE_SEARCH), extensive=False)
+    except Exception:  # noqa: BLE001 - as above; the text is good, and a head that nobody can read states nothing
+        return PageMetadata()
     return PageMetadata(found.title, found.author, found.url, found.date)
 
 

@@ -9,6 +9,7 @@ from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, Tag
 from bs4.element import PreformattedString
 from markdownify import MarkdownConverter
 
+from steps.clean.errors import UnparseableError
 from steps.clean.markdown_inline import is_html_element
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -25,7 +26,7 @@ def fragment_to_markdown(fragment: str) -> str:
     literal = _TAG.sub(lambda tag: tag.group() if is_html_element(tag.group()) else _quoted(tag.group()), fragment)
     try:
         return soup_to_markdown(parse_html(literal))
-    except RecursionError:
+    except UnparseableError:
         # Tags nested hundreds deep: no structure that a reader could see is lost with them.
         return unescape(_TAG.sub(" ", fragment))
 
@@ -43,7 +44,11 @@ def soup_to_markdown(soup: Tag) -> str:
 
 
 def literal_soup_to_markdown(soup: Tag) -> str:
-    """Return a parsed tree as Markdown in which text that looks like Markdown is escaped; the tree is changed."""
+    """Return a parsed tree as Markdown in which text that looks like Markdown is escaped; the tree is changed.
+
+    Raises:
+        UnparseableError: if tags are nested too deep.
+    """
     return _convert(soup, escape_asterisks=True, escape_underscores=True, escape_misc=True)
 
 
@@ -63,7 +68,10 @@ def _convert(soup: Tag, **options: Any) -> str:
         table_infer_header=True,
         **options,
     )
-    return str(converter.convert_soup(soup)).strip()
+    try:
+        return str(converter.convert_soup(soup)).strip()
+    except RecursionError as error:
+        raise UnparseableError("tags are nested too deep") from error
 
 
 def _to_list(definitions: Tag) -> None:

@@ -163,7 +163,7 @@ def stage_seconds(raw: RawDocuments, cleaned: CleanedDocuments, branches: Sequen
 
 def to_lines(summary: RunSummary) -> list[str]:
     """Return the summary in a few lines for a log."""
-    lines = [_headline(summary)]
+    lines = [headline(summary)]
     for name, counts in summary.categories.items():
         figures = ", ".join(f"{getattr(counts, field):,} {field.replace('_', ' ')}" for field in DOCUMENT_COUNTS)
         lines.append(f"{name}: {figures}")
@@ -180,7 +180,7 @@ def to_markdown(summary: RunSummary) -> str:
     lines = [
         "# Run report",
         "",
-        f"**{_headline(summary)}** Finished {summary.finished_at:%Y-%m-%d %H:%M} UTC.",
+        f"**{headline(summary)}** Finished {summary.finished_at:%Y-%m-%d %H:%M} UTC.",
         "",
         "## Documents",
         "",
@@ -206,7 +206,8 @@ def to_markdown(summary: RunSummary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _headline(summary: RunSummary) -> str:
+def headline(summary: RunSummary) -> str:
+    """Return one sentence: what the run moved from where to where."""
     if summary.changed_nothing():
         return f"Everything was up to date at version {summary.version}."
     before = "nothing" if summary.version_before is None else f"version {summary.version_before}"

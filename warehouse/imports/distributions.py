@@ -13,6 +13,9 @@ from typing import Any
 _LINK_LABELS = ("homepage", "documentation", "docs", "source", "sourcecode", "repository", "github", "code")
 _LICENSE_CHARACTERS = 100
 
+# What packaging says of a description without a type: https://packaging.python.org/specifications/core-metadata/.
+DEFAULT_CONTENT_TYPE = "text/x-rst"
+
 
 def read_distributions() -> Iterator[dict[str, Any]]:
     """Give one document for each installed distribution that has a long description, by canonical name.
@@ -50,7 +53,7 @@ def _document(name: str, distribution: Distribution) -> dict[str, Any] | None:
             "Content": description,
             "language": None,
         },
-        "content_type": _field(metadata, "Description-Content-Type"),
+        "content_type": _field(metadata, "Description-Content-Type") or DEFAULT_CONTENT_TYPE,
         "platform": "pypi",
         "link": _link(metadata),
         "author_full_name": _author(metadata),
