@@ -13,6 +13,7 @@ from feature_store.parts import list_parts
 from feature_store.progress import progress
 from feature_store.versions import now
 from steps.load.collection import ensure_collection, indexed_fields, publish
+from steps.load.local_storage import flushed_once
 from steps.load.points import reconcile, record_chunk_counts, remove_stale, upsert_part
 
 
@@ -38,14 +39,15 @@ def bring_to_version(
     own = [category for category in categories if category.name in index.categories]
     metadata = ensure_collection(client, collection, index, load_encoder(index.encoder), indexed_fields(own), store_id)
     before = count_points(client, collection)
-    written = 0
-    with progress(f"loading {index.name}", embeddings.chunks) as advance:
-        for part in list_parts(embeddings.folder, "embedded"):
-            written += upsert_part(client, collection, part, index.upsert_batch, advance)
-    between = count_points(client, collection)
     documents = list_parts(embeddings.folder, "documents")
-    if before:
-        remove_stale(client, collection, documents, embeddings.version)
+    written = 0
+    with flushed_once(client, collection):
+        with progress(f"loading {index.name}", embeddings.chunks) as advance:
+            for part in list_parts(embeddings.folder, "embedded"):
+                written += upsert_part(client, collection, part, index.upsert_batch, advance)
+        between = count_points(client, collection)
+        if before:
+            remove_stale(client, collection, documents, embeddings.version)
     record_chunk_counts(indexes_folder, collection, documents, since)
     points = reconcile(client, collection, indexes_folder)
     precisions = {*metadata.precisions, *([embeddings.precision] if embeddings.chunks else [])}

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
+from markdown_it import MarkdownIt
 
 from feature_store.settings import Settings
 from tests.support import REPOSITORY, fill_warehouse, make_notes, make_parameters, write_config
@@ -103,6 +105,42 @@ def test_a_search_finds_the_note_that_was_asked_for(installation: Installation) 
     assert len(results) == 3
     assert "Note 17" in [result["title"] for result in results]
     assert all(result["url"].startswith("https://example.org/notes/") for result in results)
+
+
+def test_every_artifact_has_views_that_render(installation: Installation) -> None:
+    code, output = installation.execute("python", "tests/e2e/read_artifacts.py")
+    assert code == 0, output
+    artifacts = json.loads(output[output.index("{") :])
+    assert artifacts["documents"] == NOTES
+    views = {
+        f"{name}/{view['name']}": view
+        for name in ("raw_documents", "cleaned_documents", "chunks", "embeddings", "index_report", "run_report")
+        for view in artifacts[name]["views"]
+    }
+    assert set(views) >= {
+        "raw_documents/summary.md",
+        "cleaned_documents/summary.md",
+        "cleaned_documents/charts.html",
+        "cleaned_documents/samples.html",
+        "chunks/chunks.html",
+        "embeddings/summary.md",
+        "index_report/summary.md",
+    }
+    for name, view in views.items():
+        assert len(view["content"]) < 1_000_000
+        if view["type"] == "markdown":
+            tokens = [token.type for token in MarkdownIt().enable("table").parse(view["content"])]
+            assert "heading_open" in tokens, name
+            assert "table_open" in tokens, name
+        if view["type"] == "html":
+            page = BeautifulSoup(view["content"], "html.parser")
+            assert page.find("h1") is not None, name
+            assert page.find("script") is None, name
+    samples = BeautifulSoup(views["cleaned_documents/samples.html"]["content"], "html.parser")
+    assert len(samples.find_all("pre")) == 10
+    charts = BeautifulSoup(views["cleaned_documents/charts.html"]["content"], "html.parser")
+    assert charts.find("rect") is not None
+    assert f"{NOTES} documents" in views["cleaned_documents/summary.md"]["content"]
 
 
 def test_a_second_run_changes_nothing(installation: Installation) -> None:

@@ -8,13 +8,13 @@ from warehouse.imports.docstrings import SkippedFile, read_docstrings
 
 DOCSTRING_PACKAGES = (
     "tenacity",
-    "loguru",
-    "rich",
+    "httpx",
     "trafilatura",
     "langchain_text_splitters",
     "markdownify",
     "pydantic_settings",
-    "filelock",
+    "docutils.parsers",
+    "zenml.materializers",
 )
 
 

@@ -141,8 +141,22 @@ def test_a_word_of_a_hundred_kilobytes_is_cut_into_several_chunks(wordpiece, mak
     assert [len(chunk.text) for chunk in chunks[:-1]] == [3_200] * 31
 
 
-def test_a_combining_mark_stays_with_its_letter(utf8_bytes, make_document):
-    chunks = chunk_document(
-        make_document("a" * 7 + "e\u0301" + "👩‍👩" * 3), SlidingWindowConfig(window=15, overlap=0), utf8_bytes, LIMIT
-    )
-    assert [chunk.text for chunk in chunks] == ["a" * 7 + "e\u0301", "👩‍👩", "👩‍👩", "👩‍👩"]
+@pytest.mark.parametrize(
+    ("text", "window", "cut"),
+    [
+        ("aaaaaaae\u0301", 9, ["aaaaaaa", "e\u0301"]),
+        ("aaa👍🏽", 8, ["aaa", "👍🏽"]),
+        ("👩\u200d👩👩\u200d👩", 15, ["👩\u200d👩", "👩\u200d👩"]),
+        ("👩\u200d👩", 8, ["👩\u200d", "👩"]),
+    ],
+    ids=["combining mark", "skin tone", "joined", "longer than the window"],
+)
+def test_what_is_seen_as_one_character_stays_together_where_it_fits(utf8_bytes, make_document, text, window, cut):
+    chunks = chunk_document(make_document(text), SlidingWindowConfig(window=window, overlap=0), utf8_bytes, LIMIT)
+    assert [chunk.text for chunk in chunks] == cut
+
+
+def test_what_joins_prefix_and_text_counts_towards_the_limit(utf8_bytes, make_document):
+    chunking = SlidingWindowConfig(window=40, overlap=0, heading_prefix=True)
+    chunks = chunk_document(make_document("x" * 80, title="Title"), chunking, utf8_bytes, 40)
+    assert [chunk.token_count for chunk in chunks] == [40, 40, 21]

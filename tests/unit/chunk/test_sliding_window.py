@@ -82,6 +82,14 @@ def test_a_sentence_longer_than_the_window_is_cut_between_words(chunk):
     assert " ".join(texts(chunk(text))) == text
 
 
+def test_a_long_word_that_fits_into_a_window_is_not_cut(chunk):
+    assert texts(chunk(f"you may see {'x/' * 19}")) == ["you may see", "x/" * 19]
+
+
+def test_a_word_longer_than_the_window_is_cut_and_leaves_no_tiny_chunk_in_front(chunk):
+    assert [c.token_count for c in chunk(f"see {'x/' * 40}", overlap=10)] == [40, 40, 1]
+
+
 def test_a_long_sentence_is_cut_at_a_late_line_end_rather_than_between_words(chunk):
     line = " ".join(f"w{i}" for i in range(15))
     assert texts(chunk("\n".join([line] * 6))) == ["\n".join([line] * 2)] * 3

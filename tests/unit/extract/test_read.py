@@ -1,0 +1,88 @@
+"""Reading the embedded warehouse: every document once, whatever its id."""
+
+import datetime
+import uuid
+
+import pytest
+from bson import Binary, ObjectId
+from bson.datetime_ms import DatetimeMS
+
+from feature_store.settings import Settings
+from steps.extract.read import read_pages
+from warehouse.connection import open_warehouse
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    with open_warehouse(Settings(data_dir=tmp_path_factory.mktemp("warehouse"), _env_file=None)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def collection(database, request):
+    made = database[f"c{uuid.uuid4().hex}"]
+    yield made
+    made.drop()
+
+
+def read(database, collection, paths=("body",), page_size=500):
+    return list(read_pages(database, collection.name, paths, page_size))
+
+
+def ids_of(pages):
+    return [document["_id"] for page in pages for document in page]
+
+
+def test_a_collection_without_documents_gives_no_pages(database, collection):
+    assert read(database, collection) == []
+
+
+@pytest.mark.parametrize("page_size", [1, 7, 40, 500])
+def test_ids_of_mixed_types_are_read_exactly_once(database, collection, page_size):
+    ids = [make(number) for number in range(10) for make in (lambda n: ObjectId(), lambda n: uuid.uuid4(), int, "s{}".format)]
+    collection.insert_many([{"_id": raw, "body": str(raw)} for raw in ids])
+    pages = read(database, collection, page_size=page_size)
+    found = ids_of(pages)
+    assert len(found) == len(ids)
+    assert {(type(raw), raw) for raw in found} == {(type(raw), raw) for raw in ids}
+    assert all(document["body"] == str(document["_id"]) for page in pages for document in page)
+    assert {len(page) for page in pages[:-1]} <= {page_size}
+
+
+def test_ids_that_look_alike_are_different_documents(database, collection):
+    ids = [1, "1", ObjectId("000000000000000000000001"), "000000000000000000000001", uuid.UUID(int=1), str(uuid.UUID(int=1))]
+    collection.insert_many([{"_id": raw, "body": type(raw).__name__} for raw in ids])
+    documents = [document for page in read(database, collection, page_size=4) for document in page]
+    assert sorted(document["body"] for document in documents) == sorted(type(raw).__name__ for raw in ids)
+    assert all(document["body"] == type(document["_id"]).__name__ for document in documents)
+
+
+def test_ids_of_unsupported_types_are_read_too(database, collection):
+    ids = [1.5, {"a": 1, "b": 2}, Binary(b"abc", 0), datetime.datetime(2024, 7, 29, tzinfo=datetime.UTC)]
+    collection.insert_many([{"_id": raw, "body": "x"} for raw in ids])
+    assert len(ids_of(read(database, collection))) == len(ids)
+
+
+def test_only_the_fields_that_are_asked_for_come_along(database, collection):
+    collection.insert_one({"_id": 1, "body": "x", "content": {"Title": "t", "big": "b"}, "views": 5})
+    (page,) = read(database, collection, ["body", "content.Title", "missing.path"])
+    assert page == [{"_id": 1, "body": "x", "content": {"Title": "t", "big": "b"}}]
+
+
+def test_a_document_that_is_deleted_while_reading_is_left_out(database, collection):
+    collection.insert_many([{"_id": number, "body": "x"} for number in range(10)])
+    pages = read_pages(database, collection.name, ["body"], 5)
+    first = next(pages)
+    collection.delete_one({"_id": 7})
+    assert ids_of([first, *pages]) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+
+
+def test_pages_come_in_the_order_of_ids(database, collection):
+    collection.insert_many([{"_id": f"{number:03d}", "body": "x"} for number in reversed(range(23))])
+    assert ids_of(read(database, collection, page_size=5)) == [f"{number:03d}" for number in range(23)]
+
+
+def test_a_date_beyond_the_years_of_python_is_read(database, collection):
+    collection.insert_one({"_id": 1, "body": DatetimeMS(10**15)})
+    ((document,),) = read(database, collection)
+    assert int(document["body"]) == 10**15

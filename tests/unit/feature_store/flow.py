@@ -1,0 +1,238 @@
+"""The stages as plain calls, without ZenML: what the steps do, on one data folder and one Qdrant."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from qdrant_client import QdrantClient
+
+from feature_store.commit import CategoryShares, ChangeSet, RunDescription, commit
+from feature_store.config import IndexConfig, PipelineConfig, validate_parameters
+from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
+from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
+from feature_store.index import index_fingerprint, physical_name, version_to_start_from
+from feature_store.parts import list_parts
+from feature_store.settings import Settings
+from feature_store.store import open_feature_store
+from feature_store.vectors import VectorTable
+from steps.chunk.apply import COLUMNS, chunk_changes
+from steps.chunk.sliding_window import CHUNKER_VERSION
+from steps.clean.apply import clean_part, summed, total_counts
+from steps.clean.clean import CLEANING_VERSION
+from steps.embed.apply import embed_part
+from steps.extract.capture import capture_changes
+from steps.load.apply import bring_to_version
+
+Document = dict[str, Any]
+CATEGORY = {"name": "notes", "collection": "notes", "text": "body", "title": "title", "metadata": {"topic": "topic"}}
+
+
+def notes_config(model: Path | str = "unused", **changes: Any) -> PipelineConfig:
+    """Return a configuration with one category `notes` and one index `notes_index` of small chunks."""
+    index = {
+        "name": "notes_index",
+        "categories": ["notes"],
+        "chunking": {"window": 32, "overlap": 8},
+        "encoder": {"model": str(model), "precision": "float32", "batch_size": 64},
+    }
+    return validate_parameters({"categories": [CATEGORY], "indexes": [index], **changes}, "a test")
+
+
+def note(identifier: Any, body: Any, **fields: Any) -> Document:
+    """Return a document of the category `notes`."""
+    return {"_id": identifier, "body": body, **fields}
+
+
+def ignore(units: int) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass
+class IndexRun:
+    """What the three stages of one index handed on."""
+
+    chunks: Chunks
+    embeddings: Embeddings
+    report: IndexReport
+
+
+@dataclass
+class Run:
+    """What the stages of a run handed on."""
+
+    raw: RawDocuments
+    cleaned: CleanedDocuments
+    indexes: list[IndexRun]
+
+    @property
+    def index(self) -> IndexRun:
+        (only,) = self.indexes
+        return only
+
+
+class Flow:
+    """An installation whose stages are called one by one or all together."""
+
+    def __init__(self, folder: Path, config: PipelineConfig, client: QdrantClient | None = None) -> None:
+        self.settings = Settings(data_dir=folder, _env_file=None)
+        self.config = config
+        self.client = client or QdrantClient(":memory:")
+        self.store = open_feature_store(self.settings.feature_store_folder)
+        self.wrap_encoder: Callable[[Encoder], Any] = lambda encoder: encoder
+        self._runs = count()
+
+    def run(self, documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]]) -> Run:
+        """Bring store and indexes to these documents; a mapping gives the pages of each category."""
+        raw, cleaned = self.commit(documents)
+        return Run(raw, cleaned, [self.bring(cleaned, index) for index in self.config.indexes])
+
+    def commit(
+        self,
+        documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]],
+        check: Callable[[CategoryShares], None] = lambda _: None,
+    ) -> tuple[RawDocuments, CleanedDocuments]:
+        """Capture, clean and commit."""
+        raw = self.extract(documents)
+        return raw, self.clean(raw, check)
+
+    def extract(self, documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]]) -> RawDocuments:
+        """Write what differs from the store as parts of a new run folder."""
+        pages = documents if isinstance(documents, Mapping) else {self.config.categories[0].name: _paged(documents)}
+        folder = self.settings.runs_folder / str(next(self._runs))
+        rules = self.config.cleaning.fingerprint(CLEANING_VERSION)
+        counts = {
+            name: capture_changes(self.store, self.config.category(name), some, rules, folder / "raw", ignore)
+            for name, some in pages.items()
+        }
+        return RawDocuments(folder=folder / "raw", categories=counts)
+
+    def clean(self, raw: RawDocuments, check: Callable[[CategoryShares], None] = lambda _: None) -> CleanedDocuments:
+        """Clean the raw parts and commit the result."""
+        folder = raw.folder.with_name("clean")
+        newest = self.store.newest()
+        number = newest.number + 1 if newest else 1
+        by_name = {category.name: category for category in self.config.categories}
+        outcomes: dict[str, Counter[str]] = {name: Counter() for name in raw.categories}
+        for part in list_parts(raw.folder, "raw"):
+            counts = clean_part(part, self.store, by_name, self.config.cleaning, number, folder)
+            for name, counter in counts.items():
+                outcomes[name].update(counter)
+        totals = {name: total_counts(captured, outcomes[name]) for name, captured in raw.categories.items()}
+        changes = ChangeSet(
+            documents=list_parts(folder, "documents"),
+            rejects=list_parts(folder, "rejects"),
+            removed=list_parts(raw.folder, "removed"),
+        )
+        run = RunDescription(folder.parent.name, self.config.fingerprint(), counts=summed(totals.values()))
+        version = commit(self.store, changes, run, check=check)
+        return CleanedDocuments(
+            folder=self.store.folder,
+            version=version.number,
+            previous_version=newest.number if newest else None,
+            categories=totals,
+        )
+
+    def bring(self, cleaned: CleanedDocuments, index: IndexConfig) -> IndexRun:
+        """Chunk, embed and load what one index has not seen."""
+        chunks = self.chunk(cleaned, index)
+        embeddings = self.embed(chunks, index)
+        return IndexRun(chunks, embeddings, self.load(embeddings, cleaned, index))
+
+    def collection(self, cleaned: CleanedDocuments, index: IndexConfig) -> str:
+        """Return the name of the physical collection of an index."""
+        encoder = load_encoder(index.encoder)
+        fingerprint = index_fingerprint(index, encoder, CHUNKER_VERSION, cleaned.at().store_id)
+        return physical_name(index.name, fingerprint)
+
+    def chunk(self, cleaned: CleanedDocuments, index: IndexConfig) -> Chunks:
+        """Cut what changed since the version of the index into chunks."""
+        encoder = load_encoder(index.encoder)
+        collection = self.collection(cleaned, index)
+        since = version_to_start_from(self.client, collection, self.settings.indexes_folder)
+        folder = self.settings.runs_folder / str(next(self._runs)) / index.name
+        handle = Chunks(folder=folder, index=index.name, collection=collection, since=since, version=cleaned.version)
+        changes = self.store.changes(since, cleaned.at(), index.categories, COLUMNS)
+        return chunk_changes(changes, index.chunking, encoder.token_spans, encoder.token_limit, handle, ignore)
+
+    def embed(self, chunks: Chunks, index: IndexConfig) -> Embeddings:
+        """Give the chunks their vectors."""
+        encoder = self.wrap_encoder(load_encoder(index.encoder))
+        sparse, _ = load_sparse_encoder(index.sparse)
+        vectors = VectorTable(self.settings.vectors_folder, encoder.fingerprint, encoder.dimension)
+        parts = list_parts(chunks.folder, "chunks")
+        done = [embed_part(part, encoder, sparse, vectors, chunks.folder, ignore) for part in parts]
+        return Embeddings(
+            folder=chunks.folder,
+            index=chunks.index,
+            collection=chunks.collection,
+            version=chunks.version,
+            model=encoder.name,
+            encoder_fingerprint=encoder.fingerprint,
+            dimension=encoder.dimension,
+            precision=encoder.precision,
+            chunks=sum(part.chunks for part in done),
+            embedded=sum(part.embedded for part in done),
+            reused=sum(part.reused for part in done),
+        )
+
+    def load(self, embeddings: Embeddings, cleaned: CleanedDocuments, index: IndexConfig) -> IndexReport:
+        """Bring the collection to the version of the embeddings."""
+        folder = self.settings.indexes_folder
+        return bring_to_version(self.client, folder, embeddings, cleaned, index, self.config.categories)
+
+    def rows(self, condition: str = "true", version: int | None = None) -> dict[str, Document]:
+        """Return the rows of the documents table by source id, at a version (the newest)."""
+        at = self.store.version(version) if version else self.store.newest()
+        assert at is not None
+        found = self.store.documents(at).scanner(filter=condition).to_table().to_pylist()
+        return {row["source_id"]: row for row in found}
+
+    def live(self, version: int | None = None) -> dict[str, Document]:
+        """Return the rows of the live documents by source id."""
+        return self.rows("state = 'live'", version)
+
+    def texts(self, version: int | None = None) -> dict[str, str]:
+        """Return the texts of the live documents by source id."""
+        return {name: row["text"] for name, row in self.live(version).items()}
+
+    def rejects(self) -> dict[str, Document]:
+        """Return the rows of the rejects table by source id."""
+        newest = self.store.newest()
+        assert newest is not None
+        return {row["source_id"]: row for row in self.store.rejects(newest).to_table().to_pylist()}
+
+    def points(self, collection: str) -> dict[str, tuple[Document, Any]]:
+        """Return payload and vectors of every point of a collection by its id."""
+        records, following = self.client.scroll(collection, limit=100_000, with_payload=True, with_vectors=True)
+        assert following is None
+        return {str(record.id): (dict(record.payload or {}), record.vector) for record in records}
+
+
+class ModelCrashedError(Exception):
+    """Stands for the death of the process."""
+
+
+class WatchedEncoder:
+    """An encoder that notes what it embeds, and dies once it has embedded ``dies_after`` texts."""
+
+    def __init__(self, encoder: Encoder, dies_after: int = 1_000_000) -> None:
+        self.encoder = encoder
+        self.dies_after = dies_after
+        self.texts: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        if len(self.texts) + len(texts) > self.dies_after:
+            raise ModelCrashedError
+        self.texts += texts
+        return self.encoder.embed_documents(texts)
+
+
+def _paged(documents: Iterable[Document]) -> list[list[Document]]:
+    everything = list(documents)
+    return [everything[start : start + 50] for start in range(0, len(everything), 50)]
