@@ -62,9 +62,12 @@ lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
 	echo 'torch==2.13.0' >> requirements.lock
 	rm requirements.lock.new
 
+.env.compose:
+	umask 077; $(PYTHON) -c 'import re, secrets, sys; sys.stdout.write(re.sub(r"(?m)^(\w+=)<generate>$$", lambda line: line[1] + secrets.token_hex(32), sys.stdin.read()))' < .env.example > $@.new && mv $@.new $@
+
 .PHONY: up
-up: ## Start MongoDB, Qdrant and ZenML by Docker Compose (see docs/deployment.md)
-	docker compose up --detach --wait
+up: .env.compose ## Start MongoDB, Qdrant and ZenML by Docker Compose (see docs/deployment.md)
+	docker compose --env-file .env.compose up --detach --wait
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; data/ stays

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 configuration or usage, 3 preflight, 4 another r
 rejected, 6 the index does not add up, 130 interrupted.
 """
 
+import errno
 import json
 import os
 import sys
@@ -212,8 +213,14 @@ def main() -> None:
     except PipelineError as error:
         Console(stderr=True).print(f"[red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        message = "The disk is full. Free some space and run again: what was finished is kept, nothing is half done."
+        Console(stderr=True).print(f"[red]Error:[/] {message}", soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted. Nothing is half done: run again to go on.")
+        Console(stderr=True).print("Interrupted. Run again to go on: what was finished is kept.")
         sys.exit(INTERRUPTED)
 
 

@@ -12,14 +12,20 @@ def run_feature_pipeline(config_path: Path, settings: Settings) -> RunSummary:
 
     Raises:
         PipelineError: whatever stopped it.
+        KeyboardInterrupt: if a signal asked it to end.
     """
+    from zenml.exceptions import RunInterruptedException
+
     from feature_store.config import DEFAULT_CONFIG
     from pipelines.feature import feature_pipeline
 
     configured = feature_pipeline.with_options(config_path=str(DEFAULT_CONFIG))
     if config_path.resolve() != DEFAULT_CONFIG.resolve():
         configured = configured.with_options(config_path=str(config_path))
-    run = configured()
+    try:
+        run = configured()
+    except RunInterruptedException:
+        raise KeyboardInterrupt from None
     if run is None:
         raise TerminalError("The pipeline was scheduled, not run.", "Use a stack whose orchestrator runs at once.")
     path = settings.reports_folder / f"{run.id}.json"

@@ -11,9 +11,23 @@ import yaml
 from feature_store.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-WORDS = (
-    "river stone light market engine garden window letter summer bridge mountain paper silver harbour forest".split()
-)
+WORDS = [
+    "river",
+    "stone",
+    "light",
+    "market",
+    "engine",
+    "garden",
+    "window",
+    "letter",
+    "summer",
+    "bridge",
+    "mountain",
+    "paper",
+    "silver",
+    "harbour",
+    "forest",
+]
 
 
 def make_tiny_model(folder: Path) -> Path:

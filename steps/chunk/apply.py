@@ -22,10 +22,21 @@ from steps.chunk.tokens import TokenSpans
 CHUNKS_PER_PART = 512
 TENTHS = 10
 _SAMPLES = 12
-_DOCUMENT_COLUMNS = (
-    "document_id category source_id source_hash text text_format title url author published_at updated_at external_id "
-    "language"
-).split()
+_DOCUMENT_COLUMNS = [
+    "document_id",
+    "category",
+    "source_id",
+    "source_hash",
+    "text",
+    "text_format",
+    "title",
+    "url",
+    "author",
+    "published_at",
+    "updated_at",
+    "external_id",
+    "language",
+]
 COLUMNS = [*_DOCUMENT_COLUMNS, "metadata", "state", "content_hash"]
 
 Row = dict[str, Any]

@@ -210,6 +210,8 @@ def headline(summary: RunSummary) -> str:
     """Return one sentence: what the run moved from where to where."""
     if summary.changed_nothing():
         return f"Everything was up to date at version {summary.version}."
+    if summary.version == summary.version_before:
+        return f"No document changed; the indexes were brought to version {summary.version}."
     before = "nothing" if summary.version_before is None else f"version {summary.version_before}"
     return f"From {before} to version {summary.version}."
 

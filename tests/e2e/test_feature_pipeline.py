@@ -87,7 +87,7 @@ def test_the_first_run_brings_every_document_into_table_and_index(installation: 
     assert index["serving"]
     assert index["lag"] == 0
     assert index["points"] == index["expected_points"] > NOTES
-    report = json.loads(sorted(installation.settings.reports_folder.glob("*.json"))[0].read_text(encoding="utf-8"))
+    report = json.loads(min(installation.settings.reports_folder.glob("*.json")).read_text(encoding="utf-8"))
     assert report["categories"]["notes"]["added"] == NOTES
     assert all(invariant["holds"] for invariant in report["invariants"])
 

@@ -50,6 +50,10 @@ def test_a_heading_is_given_as_plain_text(heading, name):
     assert read_outline(f"{heading}\n\nText\n", "markdown").sections[-1].path == (name,)
 
 
+def test_a_very_long_heading_is_cut_in_the_path():
+    assert sections("# " + "x" * 1_000)[-1][1] == ("x" * 200,)
+
+
 def test_an_empty_heading_ends_a_section_without_a_name():
     assert [path for _, path in sections("# A\n\n## B\n\n##\n\ntext\n")][-1] == ("A",)
 

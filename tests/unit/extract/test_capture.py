@@ -4,15 +4,14 @@ import datetime
 
 import pytest
 from bson import Decimal128, ObjectId
-from bson.codec_options import DatetimeConversion
 from bson.datetime_ms import DatetimeMS
-from bson.json_util import JSONOptions
 
 from feature_store.errors import TerminalError
 from feature_store.extended_json import from_extended_json
 from feature_store.handles import CaptureCounts
 from feature_store.ids import document_id
 from feature_store.parts import list_parts, read_part
+from steps.clean.clean import CLEANING_VERSION
 from steps.extract import capture
 from steps.extract.capture import capture_changes
 from tests.unit.feature_store.flow import Flow, ignore, note, notes_config
@@ -40,9 +39,15 @@ def test_everything_is_new_to_an_empty_store(flow):
 
 
 def test_each_document_is_counted_by_what_became_of_it(flow):
-    flow.commit([note("same", "text"), note("edited", "text"), note("gone", "text"), note("bad", None), note("poor", None)])
-    flow.commit([note("same", "text"), note("edited", "text"), note("gone", "text"), note("bad", None), note("poor", None)])
-    raw = flow.extract([note("same", "text"), note("edited", "new"), note("bad", None), note("poor", "good"), note("new", "x")])
+    flow.commit(
+        [note("same", "text"), note("edited", "text"), note("gone", "text"), note("bad", None), note("poor", None)]
+    )
+    flow.commit(
+        [note("same", "text"), note("edited", "text"), note("gone", "text"), note("bad", None), note("poor", None)]
+    )
+    raw = flow.extract(
+        [note("same", "text"), note("edited", "new"), note("bad", None), note("poor", "good"), note("new", "x")]
+    )
     assert raw.categories == {
         "notes": CaptureCounts(read=5, added=1, changed=2, unchanged=1, rejected=1, deleted=1),
     }
@@ -80,15 +85,11 @@ def test_other_rules_make_every_document_a_change(flow):
 def test_a_change_of_the_mapping_reads_documents_anew(flow, change, outcome):
     flow.commit([note("a", "alpha")])
     category = flow.config.category("notes").model_copy(update=change)
-    rules = flow.config.cleaning.fingerprint(capture_version())
-    counts = capture_changes(flow.store, category, [[note("a", "alpha")]], rules, flow.settings.runs_folder / "x", ignore)
+    rules = flow.config.cleaning.fingerprint(CLEANING_VERSION)
+    counts = capture_changes(
+        flow.store, category, [[note("a", "alpha")]], rules, flow.settings.runs_folder / "x", ignore
+    )
     assert getattr(counts, outcome) == 1
-
-
-def capture_version():
-    from steps.clean.clean import CLEANING_VERSION
-
-    return CLEANING_VERSION
 
 
 @pytest.mark.parametrize("pages", [[], [[]]], ids=["no page", "an empty page"])
@@ -109,7 +110,15 @@ def test_an_empty_source_is_fine_where_the_store_is_empty_or_holds_tombstones_on
 
 
 def test_documents_with_an_unsupported_id_become_rows_with_a_problem(flow):
-    raw = flow.extract([note(1.5, "one"), note({"k": 1}, "two"), note(None, "three"), note(Decimal128("2"), "four"), note("a", "alpha")])
+    raw = flow.extract(
+        [
+            note(1.5, "one"),
+            note({"k": 1}, "two"),
+            note(None, "three"),
+            note(Decimal128("2"), "four"),
+            note("a", "alpha"),
+        ]
+    )
     rows = raw_rows(raw)
     assert len({row["document_id"] for row in rows}) == 5
     assert [row["source_id"].startswith("unsupported:") for row in rows] == [True] * 4 + [False]
@@ -144,7 +153,6 @@ def test_raw_values_keep_their_types(flow):
     identifier = ObjectId()
     fields = from_extended_json(raw_rows(flow.extract([note("a", b"\x00\xff", topic=identifier)]))[0]["fields"])
     assert (fields["body"], fields["topic"]) == (b"\x00\xff", identifier)
-    assert JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 
 def test_a_lone_surrogate_in_an_id_or_a_text_stops_nothing(flow):
@@ -155,7 +163,10 @@ def test_a_lone_surrogate_in_an_id_or_a_text_stops_nothing(flow):
 def test_parts_are_cut_by_rows_and_by_characters(flow, monkeypatch):
     monkeypatch.setattr(capture, "ROWS_PER_PART", 4)
     monkeypatch.setattr(capture, "CHARACTERS_PER_PART", 1000)
-    documents = [note(f"small-{number}", "text") for number in range(9)] + [note("big", "x" * 2000), note("last", "text")]
+    documents = [note(f"small-{number}", "text") for number in range(9)] + [
+        note("big", "x" * 2000),
+        note("last", "text"),
+    ]
     raw = flow.extract(documents)
     sizes = [read_part(part).num_rows for part in list_parts(raw.folder, "raw")]
     assert sizes == [4, 4, 2, 1]
@@ -178,5 +189,7 @@ def test_categories_share_a_folder_without_overwriting_each_other(tmp_path):
 def test_progress_counts_every_document(flow):
     units = []
     pages = [[note(f"{page}-{number}", "x") for number in range(page)] for page in (3, 1, 2)]
-    capture_changes(flow.store, flow.config.category("notes"), pages, "r", flow.settings.runs_folder / "x", units.append)
+    capture_changes(
+        flow.store, flow.config.category("notes"), pages, "r", flow.settings.runs_folder / "x", units.append
+    )
     assert units == [3, 1, 2]

@@ -98,7 +98,13 @@ def test_a_deleted_document_becomes_a_tombstone_without_text(flow):
     flow.commit([note("a", "alpha", title="A"), note("b", "beta")])
     flow.commit([note("b", "beta")])
     row = flow.rows()["a"]
-    assert (row["state"], row["text"], row["title"], row["text_hash"], row["characters"]) == ("deleted", None, None, None, 0)
+    assert (row["state"], row["text"], row["title"], row["text_hash"], row["characters"]) == (
+        "deleted",
+        None,
+        None,
+        None,
+        0,
+    )
     assert (row["added_in"], row["changed_in"]) == (1, 2)
     assert flow.texts() == {"b": "beta"}
     assert changed_since(flow, 1) == {"a": "deleted"}
@@ -125,7 +131,11 @@ def test_an_older_version_shows_what_it_showed(flow):
     flow.commit([note("a", "alpha"), note("b", "beta")])
     flow.commit([note("a", "edited")])
     flow.commit([note("c", "gamma")])
-    assert [flow.texts(version) for version in (1, 2, 3)] == [{"a": "alpha", "b": "beta"}, {"a": "edited"}, {"c": "gamma"}]
+    assert [flow.texts(version) for version in (1, 2, 3)] == [
+        {"a": "alpha", "b": "beta"},
+        {"a": "edited"},
+        {"c": "gamma"},
+    ]
     assert changed_since(flow, 1, version=2) == {"a": "live", "b": "deleted"}
     assert changed_since(flow, 0, version=1) == {"a": "live", "b": "live"}
 
@@ -183,7 +193,9 @@ def test_a_rejected_document_that_stays_as_it_is_makes_no_new_version(flow):
 def test_another_reason_replaces_the_reject(flow):
     flow.commit([note("a", "alpha"), note("bad", None)])
     flow.commit([note("a", "alpha"), note("bad", b"bytes")])
-    assert [(name, row["reason"], row["rejected_in"]) for name, row in flow.rejects().items()] == [("bad", "not_text", 2)]
+    assert [(name, row["reason"], row["rejected_in"]) for name, row in flow.rejects().items()] == [
+        ("bad", "not_text", 2)
+    ]
 
 
 def test_a_reject_goes_when_the_document_becomes_good(flow):

@@ -32,7 +32,12 @@ def refusal(values):
 
 
 def test_the_default_configuration_is_valid():
-    assert [category.name for category in load_config().categories] == ["articles", "posts", "repositories", "docstrings"]
+    assert [category.name for category in load_config().categories] == [
+        "articles",
+        "posts",
+        "repositories",
+        "docstrings",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +203,9 @@ def reversed_keys(value):
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_keys():
     values = parameters(category={"metadata": {"one": "a", "two": "b"}, "title": "t"})
-    assert validate_parameters(reversed_keys(values), "x").fingerprint() == validate_parameters(values, "x").fingerprint()
+    assert (
+        validate_parameters(reversed_keys(values), "x").fingerprint() == validate_parameters(values, "x").fingerprint()
+    )
 
 
 def test_the_fingerprint_changes_with_any_value():

@@ -103,7 +103,9 @@ def test_a_chunk_id_follows_text_and_occurrence(first, second, one, other):
 
 
 def test_equal_texts_of_two_documents_are_two_chunks():
-    assert chunk_id(document_id("notes", "1"), text_hash("a"), 0) != chunk_id(document_id("notes", "2"), text_hash("a"), 0)
+    assert chunk_id(document_id("notes", "1"), text_hash("a"), 0) != chunk_id(
+        document_id("notes", "2"), text_hash("a"), 0
+    )
 
 
 def test_a_chunk_id_is_a_uuid_that_qdrant_takes_as_point_id():

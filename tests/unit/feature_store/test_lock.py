@@ -30,7 +30,10 @@ HOLDER = """
 
 def start(folder, then):
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLDER), str(folder), then], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(HOLDER), str(folder), then],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -111,7 +111,9 @@ def test_lines_of_progress_are_seconds_apart_and_count_everything(clock, message
         for _ in range(100):
             clock.now += 1
             advance(1)
-    assert [message.split(",")[0] for message in messages] == [f"embedding: {done} of 100" for done in range(15, 100, 15)]
+    assert [message.split(",")[0] for message in messages] == [
+        f"embedding: {done} of 100" for done in range(15, 100, 15)
+    ]
 
 
 def test_work_that_did_nothing_for_long_has_no_time_left_to_tell(clock, messages):

@@ -5,7 +5,15 @@ import json
 import pyarrow as pa
 import pytest
 
-from feature_store.parts import count_rows, list_parts, map_parts, read_part, remove_folder, write_json_atomically, write_part
+from feature_store.parts import (
+    count_rows,
+    list_parts,
+    map_parts,
+    read_part,
+    remove_folder,
+    write_json_atomically,
+    write_part,
+)
 
 
 def table(*values):
@@ -16,7 +24,11 @@ def test_parts_are_listed_in_order_of_their_numbers_and_by_name(tmp_path):
     for number in (10, 2, 0):
         write_part(tmp_path / "new", "raw", number, table(number))
     write_part(tmp_path / "new", "removed", 1, table(7, 8))
-    assert [read_part(part).column("value").to_pylist() for part in list_parts(tmp_path / "new", "raw")] == [[0], [2], [10]]
+    assert [read_part(part).column("value").to_pylist() for part in list_parts(tmp_path / "new", "raw")] == [
+        [0],
+        [2],
+        [10],
+    ]
     assert count_rows(list_parts(tmp_path / "new", "removed")) == 2
     assert list_parts(tmp_path / "missing", "raw") == []
 

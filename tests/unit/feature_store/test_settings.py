@@ -44,7 +44,10 @@ def test_the_password_is_never_in_a_description_of_the_warehouse(before, after, 
 
 @pytest.mark.parametrize(
     "secret",
-    [MARK, pytest.param(f"a@{MARK}", marks=pytest.mark.xfail(reason="DEFECT: what follows an @ in an option is shown"))],
+    [
+        MARK,
+        pytest.param(f"a@{MARK}", marks=pytest.mark.xfail(reason="DEFECT: what follows an @ in an option is shown")),
+    ],
 )
 def test_a_secret_among_the_options_of_an_address_is_not_shown(secret):
     assert MARK not in redacted(f"mongodb://u:p@db:27017/?tlsCertificateKeyFilePassword={secret}")
@@ -57,7 +60,9 @@ def test_what_is_no_address_is_not_shown(text):
 
 
 def test_an_address_of_qdrant_is_described_without_credentials(settings):
-    remote = settings.model_copy(update={"qdrant_url": "https://key:Geheimnis@qdrant.example.org:6333/x?api_key=Geheimnis"})
+    remote = settings.model_copy(
+        update={"qdrant_url": "https://key:Geheimnis@qdrant.example.org:6333/x?api_key=Geheimnis"}
+    )
     assert remote.describe_qdrant() == "Qdrant at https://qdrant.example.org:6333"
 
 

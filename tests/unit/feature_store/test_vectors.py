@@ -113,5 +113,7 @@ def test_a_matrix_that_is_not_contiguous_is_stored_as_it_reads(tmp_path):
 def test_any_text_can_be_looked_up(tmp_path, values):
     import pyarrow as pa
 
-    table = lance.write_dataset(pa.table({"key": ["plain", "o'clock", "''", "%", "a\\b", "other"]}), str(tmp_path / "t"))
+    table = lance.write_dataset(
+        pa.table({"key": ["plain", "o'clock", "''", "%", "a\\b", "other"]}), str(tmp_path / "t")
+    )
     assert sorted(row["key"] for row in tables.look_up(table, "key", values, ["key"])) == sorted(values)

@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from feature_store.handles import CaptureCounts, Chunks, CleanCounts, CleanedDocuments, Embeddings, IndexReport, RawDocuments
+from feature_store.handles import CaptureCounts, Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
 from feature_store.views import VIEWS, escape_markdown, histogram, length_histogram, markdown_table, page, views_of
 from tests.unit.feature_store.flow import Flow, note, notes_config
 
 EVIL = '<script src="http://evil.example/x.js">alert(1)</script> | a | <img src=x onerror=alert(1)> `b` & "q" \'s\''
-LOADED = re.compile(r"""(src\s*=|url\s*\(|@import|<link|<iframe|<object|<embed)""", re.IGNORECASE)
+LOADING_TAGS = {"script", "img", "link", "iframe", "object", "embed", "image", "use", "video", "audio", "base", "form"}
+LOADING_ATTRIBUTES = {"src", "srcset", "href", "xlink:href", "data", "action", "background", "poster", "style"}
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 class Reader(HTMLParser):
-    """Checks that every tag is closed, and keeps tags and text."""
+    """Checks that every tag is closed and none loads or runs anything, and keeps tags and text."""
 
     def __init__(self, content):
         super().__init__()
@@ -31,19 +32,23 @@ class Reader(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        assert not any(name.startswith("on") for name, _ in attributes)
+        self.handle_startendtag(tag, attributes)
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
         self.tags.append(tag)
+        assert tag not in LOADING_TAGS
+        assert not any(name.startswith("on") or name in LOADING_ATTRIBUTES for name, _ in attributes)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
         self.texts.append(data)
+        if self.open and self.open[-1] == "style":
+            assert "url(" not in data.replace(" ", "")
+            assert "@import" not in data
 
 
 def tables_of(markdown):
@@ -66,7 +71,11 @@ def tables_of(markdown):
 def evil(tmp_path_factory):
     """A store and a raw part whose every text is evil, and one handle of every type."""
     flow = Flow(tmp_path_factory.mktemp("evil"), notes_config())
-    documents = [note(EVIL, f"# {EVIL}\n\n{EVIL} {EVIL}", title=EVIL, topic=EVIL), note("plain", "a text"), note("bad", None)]
+    documents = [
+        note(EVIL, f"# {EVIL}\n\n{EVIL} {EVIL}", title=EVIL, topic=EVIL),
+        note("plain", "a text"),
+        note("bad", None),
+    ]
     raw, cleaned = flow.commit(documents)
     chunks = Chunks(
         folder=flow.store.folder, index="notes_index", collection="notes_index__0", since=0, version=1, chunks=1,
@@ -78,7 +87,13 @@ def evil(tmp_path_factory):
         encoder_fingerprint="abc", dimension=32, precision="float32", chunks=1, embedded=1, seconds=2.0,
     )  # fmt: skip
     report = IndexReport(
-        index="notes_index", collection="notes_index__0", version_before=0, version=1, written=1234, points=1, expected_points=1
+        index="notes_index",
+        collection="notes_index__0",
+        version_before=0,
+        version=1,
+        written=1234,
+        points=1,
+        expected_points=1,
     )
     return {type(handle): handle for handle in (raw, cleaned, chunks, embeddings, report)}
 
@@ -93,7 +108,14 @@ def empty(tmp_path_factory):
         CleanedDocuments: cleaned,
         Chunks: Chunks(folder=folder, index="i", collection="i__0", since=1, version=1),
         Embeddings: Embeddings(
-            folder=folder, index="i", collection="i__0", version=1, model="m", encoder_fingerprint="f", dimension=1, precision="x"
+            folder=folder,
+            index="i",
+            collection="i__0",
+            version=1,
+            model="m",
+            encoder_fingerprint="f",
+            dimension=1,
+            precision="x",
         ),
         IndexReport: IndexReport(index="i", collection="i__0", version_before=1, version=1),
     }
@@ -107,10 +129,7 @@ def test_every_view_is_well_formed_escaped_and_loads_nothing(request, kind, cont
     for name, view in views.items():
         if name.endswith(".html"):
             assert "<script" not in view
-            assert not LOADED.search(re.sub(r"&lt;.*?&gt;", "", view))
-            tags = set(Reader(view).tags)
-            assert {"html", "body", "h1"} <= tags
-            assert not tags & {"script", "img"}
+            assert {"html", "body", "h1"} <= set(Reader(view).tags)
         elif name.endswith(".csv"):
             rows = list(csv.reader(io.StringIO(view)))
             assert {len(row) for row in rows} == {3}
@@ -150,7 +169,10 @@ def test_the_summary_of_raw_documents_counts_by_category(tmp_path):
     counts = CaptureCounts(read=1234, added=1000, changed=200, unchanged=30, rejected=4, deleted=5)
     summary = views_of(RawDocuments(folder=tmp_path, categories={"notes": counts}))["summary.md"]
     assert tables_of(summary) == [
-        [["category", "read", "added", "changed", "unchanged", "rejected", "deleted"], ["notes", "1,234", "1,000", "200", "30", "4", "5"]]
+        [
+            ["category", "read", "added", "changed", "unchanged", "rejected", "deleted"],
+            ["notes", "1,234", "1,000", "200", "30", "4", "5"],
+        ]
     ]
 
 
@@ -181,7 +203,9 @@ def test_a_histogram_is_valid_svg_whose_longest_bar_is_the_largest_count(counts)
     labels, widths = bars_of(histogram("<title> & 'more'", counts))
     assert labels == list(counts)
     values = list(counts.values())
-    assert all((values[i] <= values[j]) <= (widths[i] <= widths[j]) for i in range(len(values)) for j in range(len(values)))
+    assert all(
+        (values[i] <= values[j]) <= (widths[i] <= widths[j]) for i in range(len(values)) for j in range(len(values))
+    )
     assert all(0 <= width <= 380 for width in widths)
     if any(values):
         assert max(widths) == 380
@@ -207,7 +231,14 @@ def test_a_histogram_of_lengths_counts_everything_once(lengths):
 
 @pytest.mark.parametrize(
     ("length", "label"),
-    [(0, "0 to 250"), (249, "0 to 250"), (250, "250 to 500"), (999, "500 to 1,000"), (64_000, "64,000 and more"), (10**9, "64,000 and more")],
+    [
+        (0, "0 to 250"),
+        (249, "0 to 250"),
+        (250, "250 to 500"),
+        (999, "500 to 1,000"),
+        (64_000, "64,000 and more"),
+        (10**9, "64,000 and more"),
+    ],
 )
 def test_a_length_is_counted_in_its_step(length, label):
     assert {name for name, count in length_histogram([length]).items() if count} == {label}
@@ -236,7 +267,3 @@ def test_numbers_have_thousands_separators_and_no_rows_give_no_table():
 
 def test_the_title_of_a_page_is_escaped():
     assert Reader(page("<b>", "<p>x</p>")).tags.count("b") == 0
-
-
-def test_counts_are_shown_by_the_names_of_the_handle():
-    assert set(CleanCounts.model_fields) >= {"read", "added", "changed", "metadata_changed", "unchanged", "deleted", "rejected"}

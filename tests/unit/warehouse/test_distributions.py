@@ -68,8 +68,8 @@ def test_a_bare_distribution_has_nulls_and_nothing_invented(install):
     [document] = read_distributions()
     assert document["content"]["Title"] == "tool"
     assert document["keywords"] == []
+    assert document["content_type"] == "text/x-rst"  # what packaging says of a description without a type
     assert {name for name, value in document.items() if value is None} == {
-        "content_type",
         "link",
         "author_full_name",
         "license",

@@ -1,0 +1,346 @@
+"""A load: the collection is at the version it says it is, whatever happened on the way."""
+
+import httpx
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from tenacity import wait_none
+
+from feature_store import index as index_module
+from feature_store.errors import ReconciliationError, TerminalError
+from feature_store.index import (
+    chunk_counts_path,
+    collections_of,
+    count_points,
+    distance,
+    expected_points,
+    is_transient,
+    read_metadata,
+    serving_collection,
+    version_to_start_from,
+)
+from feature_store.parts import list_parts, read_part
+from steps.load.collection import indexed_fields
+from tests.unit.feature_store.flow import Flow, note, notes_config
+
+TEXT = " ".join(f"word{number}" for number in range(120))
+DOCUMENTS = [note("a", TEXT), note("b", "a river and a stone"), note("c", TEXT.replace("word", "term")), note("bad", None)]
+
+
+class Watched:
+    """A client that notes what it is asked for, and calls ``before`` first."""
+
+    def __init__(self, client):
+        self.client = client
+        self.calls = []
+        self.before = lambda name, options: None
+
+    def __getattr__(self, name):
+        function = getattr(self.client, name)
+
+        def called(*arguments, **options):
+            self.calls.append((name, arguments, options))
+            self.before(name, options)
+            return function(*arguments, **options)
+
+        return called
+
+    def named(self, *names):
+        return [call[0] for call in self.calls if call[0] in names]
+
+
+@pytest.fixture
+def client():
+    opened = QdrantClient(":memory:")
+    yield Watched(opened)
+    opened.close()
+
+
+@pytest.fixture
+def flow(tmp_path, tiny_model, client):
+    return Flow(tmp_path / "data", notes_config(tiny_model), client)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(index_module, "wait_exponential_jitter", lambda **_: wait_none())
+
+
+def documents_of(flow, collection):
+    """Return source id to the spans in order of position, from the payloads of the points."""
+    found = {}
+    for payload, _ in flow.points(collection).values():
+        found.setdefault(payload["source_id"], []).append((payload["position"], payload["start"], payload["end"]))
+    return {name: sorted(spans) for name, spans in found.items()}
+
+
+def test_a_new_collection_gets_its_payload_indexes_before_its_first_point(flow, client):
+    flow.run(DOCUMENTS)
+    (_, _, created), *_ = [call for call in client.calls if call[0] == "create_collection"]
+    assert set(created["vectors_config"]) == {"dense"}
+    assert created["sparse_vectors_config"]["bm25"].modifier == models.Modifier.IDF
+    order = client.named("create_collection", "create_payload_index", "upsert")
+    assert order[0] == "create_collection"
+    assert order.index("upsert") == 1 + order.count("create_payload_index")
+    assert "create_payload_index" not in order[order.index("upsert") :]
+    fields = {arguments[1] for name, arguments, _ in client.calls if name == "create_payload_index"}
+    assert fields == set(indexed_fields(flow.config.categories))
+    assert "metadata.topic" in fields
+
+
+def test_every_field_of_a_payload_that_a_filter_may_name_has_an_index(flow):
+    run = flow.run([note("a", TEXT, title="A", topic="x")])
+    (payload, _), *_ = flow.points(run.index.report.collection).values()
+    not_filtered = {"text", "metadata", "start", "end", "token_count", "content_hash"}
+    assert set(payload) - not_filtered <= set(indexed_fields(flow.config.categories))
+
+
+def test_the_version_moves_after_the_last_point_and_the_alias_after_that(flow, client):
+    seen = []
+
+    def note_version(name, options):
+        if name in {"upsert", "delete", "update_collection", "update_collection_aliases"}:
+            collection = collections_of(client.client, "notes_index")[0]
+            serving = serving_collection(client.client, "notes_index")
+            seen.append((name, read_metadata(client.client, collection).version, serving == collection))
+
+    client.before = note_version
+    flow.run(DOCUMENTS)
+    assert seen[-2:] == [("update_collection", 0, False), ("update_collection_aliases", 1, False)]
+    assert {step for step in seen[:-2]} == {("upsert", 0, False)}
+    seen.clear()
+    flow.run([note("a", "new text"), *DOCUMENTS[1:]])
+    assert seen == [("upsert", 1, True), ("delete", 1, True), ("update_collection", 1, True)]
+
+
+def test_a_collection_says_how_it_was_made(flow):
+    run = flow.run(DOCUMENTS)
+    metadata = read_metadata(flow.client, run.index.report.collection)
+    assert (metadata.index, metadata.version, metadata.points) == ("notes_index", 1, run.index.report.points)
+    assert metadata.store_id == flow.store.newest().store_id
+    assert metadata.encoder.fingerprint == run.index.embeddings.encoder_fingerprint
+    assert (metadata.precisions, metadata.categories) == (["float32"], ["notes"])
+    assert metadata.chunking["window"] == 32
+    assert run.index.report.collection == f"notes_index__{metadata.fingerprint}"
+
+
+def test_every_chunk_of_every_live_document_is_a_point(flow):
+    run = flow.run(DOCUMENTS)
+    report = run.index.report
+    points = flow.points(report.collection)
+    (part,) = list_parts(run.index.embeddings.folder, "embedded")
+    rows = {row["chunk_id"]: row for row in read_part(part).to_pylist()}
+    assert set(points) == set(rows)
+    assert set(documents_of(flow, report.collection)) == {"a", "b", "c"}
+    for chunk, (payload, vector) in points.items():
+        assert np.allclose(vector["dense"], rows[chunk]["dense"], atol=1e-5)
+        assert vector["bm25"].indices == rows[chunk]["sparse_indices"]
+        assert payload["text"] == flow.texts()[payload["source_id"]][payload["start"] : payload["end"]]
+    assert report.written == report.points == report.expected_points == run.index.chunks.chunks == len(points)
+    assert (report.version_before, report.version, report.removed) == (0, 1, 0)
+
+
+def test_stale_points_of_edited_and_deleted_documents_are_removed(flow):
+    collection = flow.run(DOCUMENTS).index.report.collection
+    before = documents_of(flow, collection)
+    run = flow.run([note("a", TEXT[:300]), note("b", None), DOCUMENTS[2], note("bad", None)])
+    report, after = run.index.report, documents_of(flow, collection)
+    assert set(after) == {"a", "c"}
+    assert len(after["a"]) < len(before["a"])
+    assert after["c"] == before["c"]
+    assert report.removed == report.written + sum(map(len, before.values())) - sum(map(len, after.values())) - kept(flow, run)
+    assert report.points == sum(map(len, after.values())) == count_points(flow.client, collection)
+    texts = flow.texts()
+    for payload, _ in flow.points(collection).values():
+        assert payload["text"] == texts[payload["source_id"]][payload["start"] : payload["end"]]
+
+
+def kept(flow, run):
+    """Return how many of the points written had been there before under the same id."""
+    first = {row["chunk_id"] for part in list_parts(flow.settings.runs_folder / "1" / "notes_index", "embedded") for row in read_part(part).to_pylist()}
+    second = {row["chunk_id"] for part in list_parts(run.index.embeddings.folder, "embedded") for row in read_part(part).to_pylist()}
+    return len(first & second)
+
+
+def test_points_of_documents_that_did_not_change_are_not_written_again(flow):
+    collection = flow.run(DOCUMENTS).index.report.collection
+    flow.run([note("b", "another river"), DOCUMENTS[0], DOCUMENTS[2]])
+    versions = {payload["source_id"]: payload["table_version"] for payload, _ in flow.points(collection).values()}
+    assert versions == {"a": 1, "b": 2, "c": 1}
+
+
+def test_loading_again_changes_nothing(flow, client):
+    first = flow.run(DOCUMENTS)
+    points = flow.points(first.index.report.collection)
+    client.calls.clear()
+    again = flow.load(first.index.embeddings, first.cleaned, flow.config.indexes[0])
+    assert (again.version_before, again.version, again.written, again.removed) == (1, 1, 0, 0)
+    assert again.points == again.expected_points == len(points)
+    run = flow.run(DOCUMENTS)
+    assert (run.index.report.written, run.index.report.removed) == (0, 0)
+    assert client.named("upsert", "delete", "update_collection", "update_collection_aliases", "create_collection") == []
+    assert flow.points(first.index.report.collection).keys() == points.keys()
+
+
+def test_a_collection_that_lost_its_record_of_documents_is_filled_anew(flow, tmp_path):
+    import shutil
+
+    first = flow.run(DOCUMENTS)
+    collection = first.index.report.collection
+    shutil.rmtree(chunk_counts_path(flow.settings.indexes_folder, collection))
+    assert version_to_start_from(flow.client, collection, flow.settings.indexes_folder) == 0
+    run = flow.run([DOCUMENTS[1], DOCUMENTS[2]])
+    assert run.index.embeddings.embedded == 0
+    assert set(documents_of(flow, collection)) == {"b", "c"}
+    assert expected_points(flow.settings.indexes_folder, collection) == count_points(flow.client, collection)
+
+
+def foreign_point(payload):
+    vector = {"dense": [1.0] + [0.0] * 31, "bm25": models.SparseVector(indices=[1], values=[1.0])}
+    return models.PointStruct(id=4711, vector=vector, payload=payload)
+
+
+@pytest.mark.parametrize("payload", [{}, {"document_id": "foreign", "table_version": 2}])
+@pytest.mark.parametrize("documents", [DOCUMENTS, DOCUMENTS[:2]], ids=["nothing to do", "a change"])
+def test_foreign_points_are_an_error_and_the_version_is_not_moved(flow, payload, documents):
+    collection = flow.run(DOCUMENTS).index.report.collection
+    flow.client.upsert(collection, points=[foreign_point(payload)], wait=True)
+    with pytest.raises(ReconciliationError, match=f"{collection} holds .* points") as caught:
+        flow.run(documents)
+    assert caught.value.exit_code == 6
+    assert read_metadata(flow.client, collection).version == 1
+    flow.client.delete(collection, points_selector=[4711])
+    assert flow.run(documents).index.report.version == flow.store.newest().number
+
+
+def test_missing_points_are_an_error_too(flow):
+    collection = flow.run(DOCUMENTS).index.report.collection
+    flow.client.delete(collection, points_selector=[next(iter(flow.points(collection)))])
+    with pytest.raises(ReconciliationError):
+        flow.run([*DOCUMENTS, note("d", "delta")])
+    assert read_metadata(flow.client, collection).version == 1
+
+
+def test_another_configuration_is_another_collection_and_the_alias_swaps_in_one_operation(flow, client, tiny_model):
+    first = flow.run(DOCUMENTS).index.report.collection
+    client.calls.clear()
+    larger = {**notes_config(tiny_model).indexes[0].model_dump(), "chunking": {"window": 64, "overlap": 8}}
+    flow.config = notes_config(tiny_model, indexes=[larger])
+    report = flow.run(DOCUMENTS).index.report
+    assert report.collection != first
+    assert (report.previous_collection, report.version_before, report.version) == (first, 0, 1)
+    (swap,) = [call for call in client.calls if call[0] == "update_collection_aliases"]
+    delete, create = swap[2]["change_aliases_operations"]
+    assert delete.delete_alias.alias_name == create.create_alias.alias_name == "notes_index"
+    assert serving_collection(flow.client, "notes_index") == report.collection
+    assert collections_of(flow.client, "notes_index") == sorted([first, report.collection])
+
+    client.calls.clear()
+    flow.config = notes_config(tiny_model)
+    back = flow.run(DOCUMENTS).index
+    assert (back.report.collection, back.report.previous_collection) == (first, report.collection)
+    assert (back.embeddings.embedded, back.report.written) == (0, 0)
+    assert serving_collection(flow.client, "notes_index") == first
+
+
+def test_a_larger_batch_of_upserts_is_the_same_collection(flow, tiny_model, client):
+    first = flow.run(DOCUMENTS).index.report.collection
+    small = {**notes_config(tiny_model).indexes[0].model_dump(), "upsert_batch": 2}
+    flow.config = notes_config(tiny_model, indexes=[small])
+    client.calls.clear()
+    assert flow.run([*DOCUMENTS, note("d", TEXT.replace("word", "item"))]).index.report.collection == first
+    sizes = [len(options["points"]) for name, _, options in client.calls if name == "upsert"]
+    assert len(sizes) > 1
+    assert set(sizes[:-1]) == {2}
+
+
+def test_a_collection_of_somebody_else_is_refused(flow):
+    _, cleaned = flow.commit(DOCUMENTS)
+    collection = flow.collection(cleaned, flow.config.indexes[0])
+    flow.client.create_collection(collection, vectors_config={})
+    with pytest.raises(TerminalError, match=f"{collection} was not made by this pipeline"):
+        flow.bring(cleaned, flow.config.indexes[0])
+
+
+# Failures on the way
+
+TRANSIENT = [
+    pytest.param(ResponseHandlingException(OSError("reset")), id="connection reset"),
+    pytest.param(UnexpectedResponse(503, "Unavailable", b"", httpx.Headers()), id="503"),
+    pytest.param(httpx.ReadTimeout("late"), id="timeout"),
+]
+TERMINAL = [
+    pytest.param(UnexpectedResponse(400, "Bad Request", b"", httpx.Headers()), id="400"),
+    pytest.param(UnexpectedResponse(401, "Unauthorized", b"", httpx.Headers()), id="401"),
+    pytest.param(ValueError("wrong"), id="defect"),
+]
+
+
+def failing(method, error, times):
+    remaining = iter(range(times))
+
+    def fail(name, options):
+        if name == method and next(remaining, None) is not None:
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", TRANSIENT)
+@pytest.mark.parametrize("method", ["create_collection", "create_payload_index", "upsert", "update_collection", "update_collection_aliases"])
+def test_a_transient_failure_is_tried_again(flow, client, method, error):
+    client.before = failing(method, error, 2)
+    report = flow.run(DOCUMENTS).index.report
+    assert report.version == 1
+    assert serving_collection(flow.client, "notes_index") == report.collection
+    assert count_points(flow.client, report.collection) == report.points > 3
+
+
+@pytest.mark.parametrize("error", TERMINAL)
+def test_a_terminal_failure_is_not_tried_again(flow, client, error):
+    client.before = failing("upsert", error, 1)
+    with pytest.raises(type(error)):
+        flow.run(DOCUMENTS)
+    assert client.named("upsert") == ["upsert"]
+
+
+def test_a_failure_that_does_not_end_is_raised_after_some_attempts(flow, client):
+    client.before = failing("upsert", ResponseHandlingException(OSError("reset")), 1000)
+    with pytest.raises(ResponseHandlingException):
+        flow.run(DOCUMENTS)
+    assert len(client.named("upsert")) == index_module.ATTEMPTS
+    client.before = failing("upsert", None, 0)
+    assert flow.run(DOCUMENTS).index.report.version == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_busy_servers_are_transient(status):
+    assert is_transient(UnexpectedResponse(status, "", b"", httpx.Headers()))
+
+
+@pytest.mark.parametrize("error", [*(parameter.values[0] for parameter in TERMINAL), KeyError("x"), KeyboardInterrupt()])
+def test_everything_else_is_terminal(error):
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize("method", ["create_payload_index", "upsert", "delete", "update_collection", "update_collection_aliases"])
+def test_a_run_after_a_crash_anywhere_in_a_load_makes_it_good(flow, client, method, tmp_path, tiny_model):
+    flow.run([note("a", TEXT), note("b", "beta"), note("x", "to be deleted")])
+    larger = {**notes_config(tiny_model).indexes[0].model_dump(), "name": "second"}
+    flow.config = notes_config(tiny_model, indexes=[flow.config.indexes[0].model_dump(), larger])
+    client.before = failing(method, ValueError("crash"), 1)
+    with pytest.raises(ValueError, match="crash"):
+        flow.run([note("a", TEXT[:200]), note("b", "beta")])
+    flow.run([note("a", TEXT[:150]), note("c", "gamma")])
+    fresh = Flow(tmp_path / "fresh", flow.config)
+    fresh.run([note("a", TEXT[:150]), note("c", "gamma")])
+    for index in flow.config.indexes:
+        ours, theirs = (serving_collection(item.client, index.name) for item in (flow, fresh))
+        assert documents_of(flow, ours) == documents_of(fresh, theirs)
+        assert read_metadata(flow.client, ours).version == flow.store.newest().number
+
+
+def test_the_distance_is_that_the_model_was_trained_for():
+    names = ("cosine", "dot", "euclidean", "manhattan", "unheard of")
+    assert [distance(name).value for name in names] == ["Cosine", "Dot", "Euclid", "Manhattan", "Cosine"]
