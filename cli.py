@@ -7,8 +7,10 @@ rejected, 6 the index does not add up, 130 interrupted.
 import errno
 import json
 import os
+import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,11 +54,12 @@ def run(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # no
     settings = _started()
     from pipelines.run import run_feature_pipeline
 
-    summary = run_feature_pipeline(config, settings)
     if as_json:
+        with _stdout_to_stderr():
+            summary = run_feature_pipeline(config, settings)
         _print_json(summary.model_dump(mode="json"))
         return
-    _print_summary(summary)
+    _print_summary(run_feature_pipeline(config, settings))
 
 
 @application.command(epilog="Example: feature-pipeline doctor --json")
@@ -213,8 +216,8 @@ def main() -> None:
     except PipelineError as error:
         Console(stderr=True).print(f"[red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+    except (OSError, sqlite3.OperationalError) as error:
+        if not _disk_is_full(error):
             raise
         message = "The disk is full. Free some space and run again: what was finished is kept, nothing is half done."
         Console(stderr=True).print(f"[red]Error:[/] {message}", soft_wrap=True)
@@ -222,6 +225,28 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted. Run again to go on: what was finished is kept.")
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    # ZenML logs to stdout, which a program wants to parse.
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _disk_is_full(error: Exception) -> bool:
+    # Lance, Arrow and SQLite have words of their own for it.
+    words = str(error).lower()
+    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(
+        sign in words for sign in ("no space left", "disk is full", "disk quota")
+    )
 
 
 def _print_summary(summary: "RunSummary") -> None:

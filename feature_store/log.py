@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 from feature_store.errors import PipelineError
 from feature_store.settings import Settings
 
+_INTERRUPTED = "RunInterruptedException"  # ZenML's own, which this package does not import
 _NOISY = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
@@ -58,7 +59,8 @@ def _configure(settings: Settings) -> None:
 
 def _without_expected_traceback(record: logging.LogRecord) -> bool:
     # The message of an expected error says what to do; the frames that led to it are of no use to its reader.
-    if record.exc_info and isinstance(record.exc_info[1], PipelineError):
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, PipelineError | KeyboardInterrupt) or type(error).__name__ == _INTERRUPTED:
         record.exc_info = None
     return True
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from feature_store.errors import TerminalError
 
@@ -30,7 +31,7 @@ def open_dashboard(port: int) -> None:
 
 
 def _zenml(*arguments: str) -> None:
-    command = [sys.executable, "-m", "zenml.cli.cli", *arguments]
+    command = [str(Path(sys.executable).with_name("zenml")), *arguments]
     finished = subprocess.run(command, check=False)  # noqa: S603
     if finished.returncode not in {0, -2}:
         raise TerminalError(f"`zenml {' '.join(arguments)}` ended with {finished.returncode}.", "Its message is above.")

@@ -55,7 +55,7 @@ def test_the_fingerprint_follows_weights_and_limit_and_nothing_else(encoder, tin
     shutil.copytree(tiny_model, other)
     (weights,) = other.rglob("*.safetensors")
     tensors = load_file(weights)
-    name = sorted(tensors)[0]
+    name = min(tensors)
     save_file({**tensors, name: tensors[name] + 0.5}, weights, metadata={"format": "pt"})
 
     def fingerprint(**values):
@@ -71,13 +71,13 @@ def test_the_fingerprint_follows_weights_and_limit_and_nothing_else(encoder, tin
 
 
 def test_a_model_that_cannot_be_loaded_is_named_with_a_remedy(tmp_path):
-    with pytest.raises(ConfigurationError, match="The embedding model .*nowhere.* cannot be loaded") as caught:
+    with pytest.raises(ConfigurationError, match=r"The embedding model .*nowhere.* cannot be loaded") as caught:
         load_encoder(EncoderConfig(model=str(tmp_path / "nowhere")))
     assert "Give the folder" in caught.value.remedy
 
 
 def test_an_unknown_language_is_named_with_a_remedy():
-    with pytest.raises(ConfigurationError, match="sparse.language 'klingon'") as caught:
+    with pytest.raises(ConfigurationError, match=r"sparse.language 'klingon'") as caught:
         load_sparse_encoder(SparseConfig(language="klingon"))
     assert "`english`" in caught.value.remedy
 

@@ -37,7 +37,8 @@ def test_the_password_is_never_in_a_description_of_the_warehouse(before, after, 
     uri = f"mongodb://user:{before}{MARK}{after}@{hosts}/db?tls=true"
     settings = Settings(mongo_uri=SecretStr(uri), _env_file=None)
     assert MARK not in settings.describe_warehouse()
-    assert hosts in settings.describe_warehouse()
+    if "=" not in before + after:  # else it could be an option
+        assert hosts in settings.describe_warehouse()
     assert MARK not in repr(settings)
     assert MARK not in str(settings)
 

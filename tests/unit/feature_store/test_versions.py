@@ -25,7 +25,7 @@ def make_version(number, **changes):
 def test_before_the_first_version_there_is_none(tmp_path):
     assert newest_version(tmp_path) is None
     assert version_numbers(tmp_path) == []
-    with pytest.raises(TerminalError, match="no version 1 .* There is none yet"):
+    with pytest.raises(TerminalError, match=r"no version 1 .* There is none yet"):
         read_version(tmp_path, 1)
 
 
@@ -40,13 +40,13 @@ def test_the_newest_version_is_that_of_the_highest_number(tmp_path):
         publish_version(tmp_path, make_version(number))
     assert version_numbers(tmp_path) == [9, 10, 11, 100]
     assert newest_version(tmp_path).number == 100
-    with pytest.raises(TerminalError, match="no version 12 .* Versions 9 to 100 exist"):
+    with pytest.raises(TerminalError, match=r"no version 12 .* Versions 9 to 100 exist"):
         read_version(tmp_path, 12)
 
 
 def test_publishing_a_number_again_is_refused_and_leaves_the_first(tmp_path):
     publish_version(tmp_path, make_version(1))
-    with pytest.raises(TerminalError, match="Version 1 .* was published by another run"):
+    with pytest.raises(TerminalError, match=r"Version 1 .* was published by another run"):
         publish_version(tmp_path, make_version(1, run_id="other"))
     assert newest_version(tmp_path).run_id == "run-1"
     assert [path.name for path in (tmp_path / "versions").iterdir()] == ["00000001.json"]

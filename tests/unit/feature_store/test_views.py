@@ -186,7 +186,8 @@ def test_the_summary_of_embeddings_tells_the_rate_only_where_something_was_embed
 
 def test_a_load_that_swapped_the_alias_names_the_collection_before(evil):
     report = evil[IndexReport].model_copy(update={"previous_collection": "notes_index__old"})
-    assert "notes_index__old" in views_of(report)["summary.md"]
+    shown = [row for table in tables_of(views_of(report)["summary.md"]) for row in table]
+    assert ["collection that served before", "notes_index__old"] in shown
     assert "the same" in views_of(evil[IndexReport])["summary.md"]
 
 

@@ -1,0 +1,179 @@
+"""Preflight: everything that is wrong is found before any work, and all of it at once."""
+
+import shutil
+
+import pytest
+from qdrant_client import QdrantClient
+
+from feature_store.errors import ConfigurationError, LockedError, PreflightError, TerminalError, TransientError
+from feature_store.index import open_qdrant
+from feature_store.settings import Settings
+from steps.preflight import checks
+from steps.preflight.checks import CHECKS, Finding, require_readiness, run_checks
+from tests.support import fill_warehouse
+from tests.unit.feature_store.flow import CATEGORY, Flow, note, notes_config
+
+UNREACHABLE = "http://127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """Settings of an installation whose warehouse has a collection `notes`."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("ready") / "data", _env_file=None)
+    fill_warehouse(settings, [note("a", "alpha")])
+    return settings
+
+
+def found_by(check, settings, config):
+    """Return the findings of one check by what they are about; one that raises gives what it raised."""
+    return list(CHECKS[check](settings, config))
+
+
+def test_an_installation_that_is_ready_has_no_problem(ready, tiny_model):
+    findings = require_readiness(ready, notes_config(tiny_model))
+    assert [finding.check for finding in findings] == [
+        "data folder",
+        "feature store",
+        "warehouse",
+        "category notes",
+        "qdrant",
+        "model of notes_index",
+    ]
+    assert all(finding.problem is None and finding.detail for finding in findings)
+    details = {finding.check: finding.detail for finding in findings}
+    assert details["feature store"] == "empty: the first run fills it"
+    assert "32 dimensions, 126 tokens, float32" in details["model of notes_index"]
+
+
+def test_all_problems_are_reported_at_once(ready, tiny_model):
+    broken = ready.model_copy(update={"qdrant_url": UNREACHABLE, "minimum_free_disk_mb": 10**12})
+    index = {**notes_config(tiny_model).indexes[0].model_dump(), "chunking": {"window": 5000, "overlap": 0}}
+    config = notes_config(tiny_model, categories=[{**CATEGORY, "collection": "missing"}], indexes=[index])
+    with pytest.raises(PreflightError) as caught:
+        require_readiness(broken, config)
+    assert caught.value.exit_code == 3
+    assert len(caught.value.problems) == 4
+    for part in (
+        "4 problem(s)",
+        "nothing was started",
+        "MINIMUM_FREE_DISK_MB",
+        "'missing'",
+        UNREACHABLE,
+        "window 5000",
+    ):
+        assert part in str(caught.value)
+
+
+def test_a_check_that_fails_is_a_finding_with_its_problem(ready, tiny_model):
+    broken = ready.model_copy(update={"minimum_free_disk_mb": 10**12})
+    first, *others = run_checks(broken, notes_config(tiny_model))
+    assert (first.check, first.detail, type(first.problem)) == ("data folder", "", TerminalError)
+    assert all(finding.problem is None for finding in others)
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    settings = Settings(data_dir=tmp_path / "file" / "data", _env_file=None)
+    with pytest.raises(TerminalError, match=f"The data folder {tmp_path}/file/data cannot be written") as caught:
+        found_by("data folder", settings, notes_config())
+    assert "Set DATA_DIR" in caught.value.remedy
+
+
+def test_checking_the_data_folder_leaves_nothing_in_it(settings):
+    found_by("data folder", settings, notes_config())
+    assert list(settings.data_dir.iterdir()) == []
+
+
+def test_the_version_of_a_filled_feature_store_is_told(settings):
+    flow = Flow(settings.data_dir, notes_config())
+    flow.commit([note("a", "alpha")])
+    assert found_by("feature store", settings, flow.config) == [Finding("feature store", "version 1")]
+
+
+@pytest.mark.parametrize("table", ["documents.lance", "rejects.lance"])
+def test_a_damaged_feature_store_is_named_with_a_remedy(settings, table):
+    flow = Flow(settings.data_dir, notes_config())
+    flow.commit([note("a", "alpha")])
+    shutil.rmtree(settings.feature_store_folder / table)
+    with pytest.raises(TerminalError, match=rf"{table} cannot be opened at version"):
+        found_by("feature store", settings, flow.config)
+
+
+def test_a_missing_collection_is_named_with_those_that_exist(ready):
+    config = notes_config(categories=[CATEGORY, {**CATEGORY, "name": "posts", "collection": "psts"}])
+    *fine, missing = found_by("warehouse", ready, config)
+    assert [finding.check for finding in fine] == ["warehouse", "category notes"]
+    assert isinstance(missing.problem, ConfigurationError)
+    assert "no collection 'psts'; it has: notes" in str(missing.problem)
+    assert "optional: true" in missing.problem.remedy
+
+
+def test_an_optional_collection_may_be_missing(ready):
+    config = notes_config(categories=[{**CATEGORY, "collection": "missing", "optional": True}])
+    (_, finding) = found_by("warehouse", ready, config)
+    assert finding == Finding("category notes", "collection missing is missing, which is allowed")
+
+
+def test_a_qdrant_that_does_not_answer_is_named_without_its_key(settings):
+    remote = settings.model_copy(update={"qdrant_url": "http://user:Geheimnis@127.0.0.1:1"})
+    with pytest.raises(TransientError, match=r"Qdrant at http://127.0.0.1:1 does not answer") as caught:
+        found_by("qdrant", remote, notes_config())
+    assert "Geheimnis" not in str(caught.value)
+    assert "QDRANT_URL" in caught.value.remedy
+
+
+def test_a_collection_with_the_name_of_an_index_is_in_the_way(settings):
+    with open_qdrant(settings) as client:
+        client.create_collection("notes_index", vectors_config={})
+    *_, finding = found_by("qdrant", settings, notes_config())
+    assert finding.check == "index notes_index"
+    assert "Qdrant has a collection of that name" in str(finding.problem)
+
+
+def test_a_foreign_collection_under_our_name_is_a_problem(settings):
+    with open_qdrant(settings) as client:
+        client.create_collection("notes_index__0123456789ab", vectors_config={})
+    with pytest.raises(TerminalError, match=r"notes_index__0123456789ab was not made by this pipeline"):
+        found_by("qdrant", settings, notes_config())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of the client that is refused
+def test_an_embedded_qdrant_that_is_open_elsewhere_is_a_lock(settings):
+    settings.qdrant_folder.mkdir(parents=True)
+    other = QdrantClient(path=str(settings.qdrant_folder))
+    try:
+        with pytest.raises(LockedError, match="is open in another process"):
+            found_by("qdrant", settings, notes_config())
+    finally:
+        other.close()
+
+
+def test_every_window_must_fit_the_model(tiny_model, settings):
+    posts = {**CATEGORY, "name": "posts", "collection": "posts"}
+    chunking = {"window": 126, "overlap": 0, "categories": {"posts": {"window": 127}}}
+    index = {**notes_config(tiny_model).indexes[0].model_dump(), "chunking": chunking}
+    config = notes_config(tiny_model, categories=[CATEGORY, posts], indexes=[index])
+    problem, model = found_by("models", settings, config)
+    assert problem.check == "chunking of posts"
+    assert "window 127 of posts is more than the 126 tokens" in str(problem.problem)
+    assert "Set chunking.window to 126 or less" in problem.problem.remedy
+    assert model.problem is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"encoder": {"model": "nowhere/at-all"}}, {"sparse": {"language": "klingon"}}],
+    ids=["model", "language"],
+)
+@pytest.mark.parametrize(
+    "first", [True, pytest.param(False, marks=pytest.mark.xfail(reason="DEFECT: the others are not checked"))]
+)
+def test_a_broken_index_does_not_hide_another_problem(settings, tiny_model, monkeypatch, broken, first):
+    monkeypatch.setattr(checks, "CHECKS", {"models": CHECKS["models"]})
+    plain = notes_config(tiny_model).indexes[0].model_dump()
+    wide = {**plain, "name": "wide", "chunking": {"window": 5000, "overlap": 0}}
+    bad = {**plain, "name": "bad", **broken}
+    config = notes_config(tiny_model, indexes=[wide, bad] if first else [bad, wide])
+    problems = "\n".join(str(finding.problem) for finding in run_checks(settings, config) if finding.problem)
+    assert "window 5000" in problems
+    assert "nowhere/at-all" in problems or "klingon" in problems

@@ -1,0 +1,168 @@
+"""The summary of a run: its figures, and the promises that they prove."""
+
+from datetime import UTC, datetime
+
+import pytest
+from markdown_it import MarkdownIt
+
+from feature_store.errors import ReconciliationError
+from steps.report.summary import (
+    RunSummary,
+    count_duplicates,
+    prove_invariants,
+    stage_seconds,
+    summarise_branch,
+    to_lines,
+    to_markdown,
+)
+from tests.unit.feature_store.flow import Flow, note, notes_config
+
+DOCUMENTS = [
+    note("a", "same"),
+    note("b", "same"),
+    note("c", " ".join(f"word{n}" for n in range(80))),
+    note("bad", None),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_model):
+    flow = Flow(tmp_path_factory.mktemp("data"), notes_config(tiny_model))
+    yield flow.run(DOCUMENTS)
+    flow.client.close()
+
+
+def stages_of(run, **changes):
+    """Return the three handles of the run's index, with changed figures by stage."""
+    index = run.index
+    return tuple(
+        handle.model_copy(update=changes.get(name, {}))
+        for name, handle in (("chunks", index.chunks), ("embeddings", index.embeddings), ("report", index.report))
+    )
+
+
+def summary_of(run, **changes):
+    branch = summarise_branch(*stages_of(run))
+    values = {
+        "run_id": "run-1",
+        "finished_at": datetime(2024, 7, 29, 12, 30, tzinfo=UTC),
+        "version_before": run.cleaned.previous_version,
+        "version": run.cleaned.version,
+        "categories": run.cleaned.categories,
+        "duplicates": count_duplicates(run.cleaned),
+        "indexes": [branch],
+        "invariants": prove_invariants(run.cleaned, [stages_of(run)]),
+        "seconds": stage_seconds(run.raw, run.cleaned, [branch]),
+    }
+    return RunSummary(**{**values, **changes})
+
+
+def test_the_invariants_of_a_good_run_hold_with_their_figures(run):
+    invariants = prove_invariants(run.cleaned, [stages_of(run)])
+    assert all(invariant.holds for invariant in invariants)
+    assert len(invariants) == 5
+    assert invariants[0].figures == "4 read, 3 kept, 1 rejected"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"chunks": {"longest": 127}}, "no chunk is longer than the model's limit (longest 127 of 126 tokens)"),
+        ({"embeddings": {"chunks": 1}}, "every chunk has its vector"),
+        ({"report": {"points": 1}}, "points = chunks at version 1 (1 points"),
+        ({"report": {"version": 0}}, "points = chunks at version 0"),
+    ],
+)
+def test_a_promise_that_does_not_hold_fails_the_run_with_its_figures(run, changes, named):
+    with pytest.raises(ReconciliationError) as caught:
+        prove_invariants(run.cleaned, [stages_of(run, **changes)])
+    assert named in str(caught.value)
+    assert caught.value.exit_code == 6
+
+
+def test_a_document_that_disappears_fails_the_run(run):
+    counts = run.cleaned.categories["notes"]
+    lossy = run.cleaned.model_copy(
+        update={"categories": {"notes": counts.model_copy(update={"read": counts.read + 1})}}
+    )
+    with pytest.raises(ReconciliationError, match="5 read, 3 kept, 1 rejected"):
+        prove_invariants(lossy, [])
+
+
+def test_all_broken_promises_are_named(run):
+    with pytest.raises(ReconciliationError) as caught:
+        prove_invariants(run.cleaned, [stages_of(run, chunks={"longest": 999}, report={"points": 0})])
+    assert "longest 999" in str(caught.value)
+    assert "0 points" in str(caught.value)
+
+
+def test_duplicates_are_counted_without_the_first(run):
+    assert count_duplicates(run.cleaned) == 1
+
+
+def test_a_branch_has_the_figures_of_its_three_stages(run):
+    branch = summarise_branch(
+        *stages_of(run, chunks={"seconds": 1.0}, embeddings={"seconds": 2.0}, report={"seconds": 4.0})
+    )
+    assert (branch.documents, branch.version_before, branch.version) == (3, 0, 1)
+    assert branch.chunks == branch.points == branch.written > 3
+    assert branch.embedded == branch.chunks - 1  # the text of the duplicate
+    assert branch.seconds == {"chunk": 1.0, "embed": 2.0, "load": 4.0}
+
+
+def test_the_seconds_of_all_indexes_are_added_up(run):
+    branch = summarise_branch(*stages_of(run)).model_copy(update={"seconds": {"chunk": 1.0, "load": 2.0}})
+    raw, cleaned = run.raw.model_copy(update={"seconds": 5.0}), run.cleaned.model_copy(update={"seconds": 7.0})
+    assert stage_seconds(raw, cleaned, [branch, branch]) == {"extract": 5.0, "clean": 7.0, "chunk": 2.0, "load": 4.0}
+
+
+def test_the_lines_tell_versions_documents_and_points(run):
+    first, documents, index = to_lines(summary_of(run))
+    assert first == "From nothing to version 1."
+    assert documents.startswith(
+        "notes: 4 read, 3 added, 0 changed, 0 metadata changed, 0 unchanged, 0 deleted, 1 rejected"
+    )
+    assert index.startswith("notes_index: ")
+    assert "1 reused" not in index
+
+
+@pytest.mark.parametrize(
+    ("before", "written", "removed", "nothing"),
+    [(1, 0, 0, True), (1, 5, 0, False), (1, 0, 5, False), (None, 0, 0, False)],
+    ids=["nothing", "an index that caught up", "points removed", "first version"],
+)
+def test_a_run_that_changed_nothing_says_so(run, before, written, removed, nothing):
+    branch = summarise_branch(*stages_of(run, report={"written": written, "removed": removed}))
+    summary = summary_of(run, version_before=before, indexes=[branch])
+    assert (to_lines(summary)[0] == "Everything was up to date at version 1.") == nothing
+    assert summary.changed_nothing() == nothing
+
+
+def test_the_markdown_is_made_of_whole_tables(run):
+    rows, headings = [], []
+    tokens = MarkdownIt("commonmark").enable("table").parse(to_markdown(summary_of(run)))
+    for position, token in enumerate(tokens):
+        if token.type == "heading_open":
+            headings.append(tokens[position + 1].content)
+        if token.type == "table_open":
+            rows.append([])
+        if token.type == "tr_open":
+            rows[-1].append(0)
+        if token.type in {"th_open", "td_open"}:
+            rows[-1][-1] += 1
+    assert headings == ["Run report", "Documents", "Indexes", "Invariants", "Seconds"]
+    assert [len(table) for table in rows] == [2, 2, 6, 2]
+    assert all(len(set(table)) == 1 for table in rows)
+    assert "Finished 2024-07-29 12:30 UTC" in to_markdown(summary_of(run))
+    assert "1 live documents have a text that another one has too" in to_markdown(summary_of(run))
+
+
+def test_a_summary_survives_json(run):
+    summary = summary_of(run)
+    assert RunSummary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_a_run_without_indexes_has_a_report(run):
+    summary = summary_of(run, indexes=[], invariants=prove_invariants(run.cleaned, []))
+    assert "## Indexes" in to_markdown(summary)
+    assert len(to_lines(summary)) == 2
