@@ -17,7 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = REPOSITORY / "configs" / "feature.yaml"
 
 SourceFormat = Literal["text", "markdown", "rst", "html", "docstring"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+# No double underscore: it separates an index from its fingerprint.
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=63)]
 DottedPath = Annotated[str, Field(pattern=r"^[^.$\x00][^\x00]*$", max_length=200)]
 
 # The keys of a run configuration that this pipeline uses; ZenML itself ignores misspelt ones in silence.

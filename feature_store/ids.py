@@ -14,7 +14,7 @@ CHUNK_NAMESPACE = uuid.UUID("6a0c1c0e-54b5-5b55-9a0e-0b0f0d7c1a02")
 _SEPARATOR = "\x1f"
 _UUID_SUBTYPES = {0, 3, 4}
 _UUID_BYTES = 16
-_TYPE_PREFIXES = ("ObjectId:", "int:", "UUID:", "str:")
+_TYPE_PREFIXES = ("ObjectId:", "int:", "UUID:", "str:", "unsupported:")
 
 
 class UnsupportedIdError(TerminalError):

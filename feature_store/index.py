@@ -98,7 +98,7 @@ def index_fingerprint(index: IndexConfig, encoder: Encoder, chunker_version: int
         {
             "chunking": index.chunking.model_dump(mode="json"),
             "chunker_version": chunker_version,
-            "categories": sorted(index.categories),
+            "categories": sorted(set(index.categories)),
             "encoder": encoder.fingerprint,
             "sparse": index.sparse.model_dump(mode="json"),
             "payload_version": PAYLOAD_VERSION,
@@ -151,7 +151,7 @@ def retrying() -> Retrying:
     return Retrying(
         retry=retry_if_exception(is_transient),
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.5, max=20),
+        wait=wait_exponential_jitter(multiplier=0.5, max=20),
         reraise=True,
     )
 

@@ -6,7 +6,9 @@ an error. Secrets are cut out of every message.
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
 
 from loguru import logger
 
@@ -31,30 +33,55 @@ _NOISY = {
 def configure_step_logging(settings: Settings) -> None:
     """Send loguru's messages to the standard loggers, from inside a ZenML step."""
     _configure(settings)
-    logger.add(_to_standard_logger, format="{message}", level="INFO")
+    logger.add(_to_standard_logger, format="{message}", level="INFO", diagnose=False)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_without_expected_traceback)
 
 
 def configure_command_logging(settings: Settings) -> None:
     """Send loguru's messages to stderr, one quiet line each, from a command."""
-    _configure(settings)
-    logger.add(sys.stderr, format="{time:HH:mm:ss} {level: <7} {message}", level="INFO")
+    without_secrets = _configure(settings)
+    stderr = sys.stderr
+
+    def write(message: "Message") -> None:
+        # Not the stream itself: a traceback is added after the patcher.
+        stderr.write(without_secrets(message))
+
+    logger.add(
+        write,
+        format="{time:HH:mm:ss} {level: <7} {message}",
+        level="INFO",
+        diagnose=False,  # it prints the values of variables
+    )
 
 
-def _configure(settings: Settings) -> None:
-    secrets = [
-        secret.get_secret_value() for secret in (settings.mongo_uri, settings.qdrant_api_key) if secret is not None
-    ]
+def _configure(settings: Settings) -> Callable[[str], str]:
+    secrets = _secrets(settings)
 
-    def without_secrets(record: "Record") -> None:
+    def without_secrets(text: str) -> str:
         for secret in secrets:
-            record["message"] = record["message"].replace(secret, "***")
+            text = text.replace(secret, "***")
+        return text
+
+    def patch(record: "Record") -> None:
+        record["message"] = without_secrets(record["message"])
 
     logger.remove()
-    logger.configure(patcher=without_secrets)
+    logger.configure(patcher=patch)
     for name, level in _NOISY.items():
         logging.getLogger(name).setLevel(level)
+    return without_secrets
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """Return the secrets, the longest first: keys, addresses, and the passwords in them, also decoded."""
+    secrets = {
+        secret.get_secret_value() for secret in (settings.mongo_uri, settings.qdrant_api_key) if secret is not None
+    }
+    for address in (settings.mongo_uri.get_secret_value() if settings.mongo_uri else "", settings.qdrant_url or ""):
+        password = address.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        secrets |= {password, unquote_plus(password)}
+    return sorted(secrets - {""}, key=len, reverse=True)
 
 
 def _without_expected_traceback(record: logging.LogRecord) -> bool:

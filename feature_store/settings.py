@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     mode there.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
     data_dir: Path = Field(default=REPOSITORY / "data")
     mongo_uri: SecretStr | None = None
@@ -26,11 +26,6 @@ class Settings(BaseSettings):
     qdrant_url: str | None = None
     qdrant_api_key: SecretStr | None = None
     minimum_free_disk_mb: int = Field(default=500, ge=0)
-
-    @field_validator("mongo_uri", "qdrant_url", "qdrant_api_key", mode="before")
-    @classmethod
-    def empty_means_unset(cls, value: object) -> object:
-        return None if value == "" else value
 
     @field_validator("data_dir")
     @classmethod
@@ -40,8 +35,12 @@ class Settings(BaseSettings):
     @field_validator("qdrant_url")
     @classmethod
     def is_a_web_address(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in {"http", "https"}:
-            raise ValueError("QDRANT_URL must start with http:// or https://")
+        try:
+            usable = value is None or urlsplit(value).scheme in {"http", "https"}
+        except ValueError:  # its message quotes the address
+            usable = False
+        if not usable:
+            raise ValueError("it must be an address that starts with http:// or https://")
         return value
 
     @cached_property
@@ -104,6 +103,8 @@ def redacted(address: str) -> str:
     scheme, separator, rest = address.partition("://")
     if not separator:
         return "(not an address)"
-    # The last @ first: a password may hold unescaped slashes and question marks.
-    hosts = rest.rsplit("@", 1)[-1].split("/", 1)[0].split("?", 1)[0]
-    return f"{scheme}://{hosts}"
+    before, _, hosts = rest.rpartition("@")
+    # The last @: a password may hold unescaped separators. So may an option; then nothing is sure, and nothing shown.
+    if "=" in before.partition("?")[2]:
+        return f"{scheme}://(hosts not shown: percent-encode user name, password and options)"
+    return f"{scheme}://{hosts.split('/', 1)[0].split('?', 1)[0]}"

@@ -1,6 +1,7 @@
 """Helpers for Lance tables that every table of the product shares."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,3 +59,8 @@ def maintain(table: lance.LanceDataset) -> None:
     if len(table.get_fragments()) >= FRAGMENTS_BEFORE_COMPACTION:
         table.optimize.compact_files()
     table.optimize.optimize_indices()
+
+
+def forget_old_versions(table: lance.LanceDataset) -> None:
+    """Remove all versions but the newest of a table that nobody reads at an older one."""
+    table.cleanup_old_versions(older_than=timedelta(0))

@@ -68,7 +68,7 @@ class VectorTable:
     def maintain(self) -> None:
         """Bring the index up to date and merge small fragments; older versions are of no use and go."""
         tables.maintain(self._table())
-        self._table().cleanup_old_versions()
+        tables.forget_old_versions(self._table())
 
     def count(self) -> int:
         """Return the number of vectors."""

@@ -6,6 +6,7 @@ comes from a document is escaped.
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -25,6 +26,8 @@ _STYLE = (
     "td.n{text-align:right}pre{white-space:pre-wrap;background:#8881;padding:8px;border-radius:6px}"
     ".bar{fill:#5b8def}text{fill:currentColor;font:12px system-ui,sans-serif}.meta{opacity:.7}</style>"
 )
+
+_MARKDOWN_SIGNS = re.compile(r"[\\`*_\[\]|~]")
 
 Views = dict[str, str]
 
@@ -80,8 +83,7 @@ def view_chunks(handle: Chunks) -> Views:
         ["white space dropped, characters", handle.dropped_characters],
     ]
     summary = f"# Chunks for {escape_markdown(handle.index)}\n\nFrom version {handle.since} to {handle.version}.\n\n"
-    tenth = max(handle.window // 10, 1)
-    sizes = {_size_label(step, tenth, handle.window): count for step, count in enumerate(handle.token_counts)}
+    sizes = {_size_label(step, handle.window): count for step, count in enumerate(handle.token_counts)}
     samples = [
         f"<h3>{escape(sample['title'])}</h3><p class=meta>{escape(sample['heading_path'])} · characters "
         f"{escape(sample['span'])} · {escape(sample['tokens'])} tokens</p><pre>{escape(sample['text'])}</pre>"
@@ -110,7 +112,7 @@ def view_embeddings(handle: Embeddings) -> Views:
 def view_index_report(handle: IndexReport) -> Views:
     """Return what the collection holds, and what was done to it."""
     rows = [
-        ["collection", f"`{handle.collection}`"],
+        ["collection", handle.collection],
         ["version", f"{handle.version_before} to {handle.version}"],
         ["points written", f"{handle.written:,}"],
         ["stale points removed", f"{handle.removed:,}"],
@@ -140,7 +142,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
 
 def escape_markdown(text: str) -> str:
     """Return text that Markdown shows as it is, in a table too."""
-    return escape(text.replace("\n", " "), quote=False).replace("|", "\\|")
+    return escape(_MARKDOWN_SIGNS.sub(r"\\\g<0>", " ".join(text.splitlines())), quote=False)
 
 
 def histogram(title: str, counts: Mapping[str, int], width: int = 640) -> str:
@@ -229,8 +231,10 @@ def _raw_samples(handle: RawDocuments) -> str:
     return output.getvalue()
 
 
-def _size_label(step: int, tenth: int, window: int) -> str:
-    return f"{step * tenth} to {(step + 1) * tenth}" if (step + 1) * tenth <= window else f"{step * tenth} and more"
+def _size_label(step: int, window: int) -> str:
+    # Rounded up: the first size that `tokens * 10 // window` counts in this step.
+    low, following = -(-step * window // 10), -(-(step + 1) * window // 10)
+    return f"{low} to {following}" if following <= window else f"{low} and more"
 
 
 def _cell(value: object) -> str:

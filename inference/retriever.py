@@ -40,6 +40,7 @@ class Retriever:
 
     client: QdrantClient
     index: str
+    collection: str
     metadata: IndexMetadata
     encoder: Encoder
 
@@ -52,7 +53,7 @@ class Retriever:
         """
         collection = serving_collection(client, index)
         metadata = read_metadata(client, collection) if collection else None
-        if metadata is None:
+        if collection is None or metadata is None:
             raise ConfigurationError(
                 f"There is no index {index!r} that serves.", "Run the feature pipeline; see `feature-pipeline status`."
             )
@@ -62,7 +63,7 @@ class Retriever:
                 f"{metadata.encoder.model} on this machine is not the model that made the vectors of {index!r}.",
                 "Use the same weights here, or run the feature pipeline with these.",
             )
-        return cls(client, index, metadata, encoder)
+        return cls(client, index, collection, metadata, encoder)
 
     def search(self, query: str, k: int = 3) -> list[SearchResult]:
         """Return the ``k`` best chunks for ``query``, best first.
@@ -77,7 +78,7 @@ class Retriever:
         if k < 1:
             raise ConfigurationError(f"k is {k}.", "Ask for at least one result.")
         response = self.client.query_points(
-            self.index,
+            self.collection,  # not the alias: it may move to a collection of another model
             prefetch=self._candidates(query, max(CANDIDATES, k)),
             query=models.FusionQuery(fusion=models.Fusion.RRF),
             limit=k,

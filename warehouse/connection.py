@@ -82,6 +82,7 @@ def _client(settings: Settings, address: SecretStr) -> MongoClient[dict[str, Any
                 tz_aware=True,
                 uuidRepresentation="standard",
                 datetime_conversion="DATETIME_AUTO",
+                unicode_decode_error_handler="replace",  # one broken string must not make its neighbours unreadable
                 serverSelectionTimeoutMS=SERVER_SELECTION_MILLISECONDS,
             )
     except (PyMongoError, UserWarning, ValueError, TypeError) as error:

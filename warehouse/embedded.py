@@ -35,6 +35,7 @@ from feature_store.settings import Settings
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
+STOP_ATTEMPTS = 20
 _POLL_SECONDS = 0.02
 _PING_MILLISECONDS = 1000
 _LOG_TAIL_LINES = 15
@@ -211,11 +212,12 @@ def _leave(files: ServerFiles, server: Server, users: int) -> None:
 
 
 def _stop(files: ServerFiles, server: Server) -> None:
-    for stop_signal in (signal.SIGTERM, signal.SIGKILL):
+    # Several times: its handler raises SystemExit, which is lost where it happens to land in a `__del__`.
+    for stop_signal in (*[signal.SIGTERM] * STOP_ATTEMPTS, signal.SIGKILL):
         if _server_ended(files, 0):
             break
         _send(stop_signal, files, server)
-        _server_ended(files, STOP_SECONDS)
+        _server_ended(files, STOP_SECONDS / STOP_ATTEMPTS)
     files.state.unlink(missing_ok=True)
     if server.process is not None:
         server.process.wait()

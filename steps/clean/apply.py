@@ -3,20 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from loguru import logger
 
 from feature_store import schema
-from feature_store.commit import CategoryShares
+from feature_store.commit import CategoryShares, ChangeSet, RunDescription, commit
 from feature_store.config import CategoryConfig, CleaningConfig
 from feature_store.errors import TooManyRejectsError
 from feature_store.extended_json import from_extended_json
-from feature_store.handles import CaptureCounts, CleanCounts
+from feature_store.handles import CaptureCounts, CleanCounts, CleanedDocuments, RawDocuments
 from feature_store.ids import text_hash
-from feature_store.parts import read_part, write_part
+from feature_store.parts import count_rows, list_parts, map_parts, read_part, write_part
+from feature_store.progress import progress
 from feature_store.records import CleanedDocument, RawDocument, Reject
 from feature_store.store import LIVE, FeatureStore, KnownDocument
 from steps.clean.clean import clean_document
@@ -24,6 +27,45 @@ from steps.clean.clean import clean_document
 _METADATA_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language", "text_format")
 
 CategoryCounts = dict[str, Counter[str]]
+
+
+def clean_changes(
+    store: FeatureStore,
+    raw_documents: RawDocuments,
+    categories: Sequence[CategoryConfig],
+    cleaning: CleaningConfig,
+    folder: Path,
+    run: RunDescription,
+) -> CleanedDocuments:
+    """Clean everything that was captured and commit it as one version; ``folder`` takes the part files.
+
+    Raises:
+        TooManyRejectsError: if the share of rejected documents is above the limit; nothing is committed then.
+    """
+    newest = store.newest()
+    parts = list_parts(raw_documents.folder, "raw")
+    by_name = {category.name: category for category in categories}
+    number = newest.number + 1 if newest else 1
+    work = partial(clean_part, store=store, categories=by_name, cleaning=cleaning, version=number, folder=folder)
+    outcomes: CategoryCounts = {name: Counter() for name in raw_documents.categories}
+    with progress("cleaning", count_rows(parts)) as advance:
+        for counts in map_parts(work, parts):
+            for name, counter in counts.items():
+                outcomes[name].update(counter)
+            advance(sum(counter.total() for counter in counts.values()))
+    rejects = list_parts(folder, "rejects")
+    for line in describe_rejects(rejects):
+        logger.warning(line)
+    changes = ChangeSet(list_parts(folder, "documents"), rejects, list_parts(raw_documents.folder, "removed"))
+    totals = {name: total_counts(captured, outcomes[name]) for name, captured in raw_documents.categories.items()}
+    counted = replace(run, counts=summed(totals.values()))
+    version = commit(store, changes, counted, check=partial(refuse_too_many_rejects, cleaning=cleaning))
+    return CleanedDocuments(
+        folder=store.folder,
+        version=version.number,
+        previous_version=newest.number if newest else None,
+        categories=totals,
+    )
 
 
 def clean_part(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pyarrow as pa
 from feature_store import schema
 from feature_store.encoders import Encoder, SparseVector
 from feature_store.errors import TerminalError
-from feature_store.parts import read_part, write_part
-from feature_store.progress import Advance
+from feature_store.handles import Chunks, Embeddings
+from feature_store.parts import list_parts, map_parts, read_part, write_part
+from feature_store.progress import Advance, progress
 from feature_store.tables import batches_of
 from feature_store.vectors import VectorTable
 
@@ -25,6 +27,32 @@ class EmbeddedPart:
     chunks: int
     embedded: int
     reused: int
+
+
+def embed_chunks(
+    chunks: Chunks, encoder: Encoder, sparse: Callable[[str], SparseVector], vectors: VectorTable
+) -> Embeddings:
+    """Embed all parts ``chunks`` of an index; return what was embedded and what was reused."""
+    with progress(f"embedding for {chunks.index}", chunks.chunks) as advance:
+        work = partial(
+            embed_part, encoder=encoder, sparse=sparse, vectors=vectors, folder=chunks.folder, advance=advance
+        )
+        done = list(map_parts(work, list_parts(chunks.folder, "chunks")))
+    if any(part.embedded for part in done):
+        vectors.maintain()
+    return Embeddings(
+        folder=chunks.folder,
+        index=chunks.index,
+        collection=chunks.collection,
+        version=chunks.version,
+        model=encoder.name,
+        encoder_fingerprint=encoder.fingerprint,
+        dimension=encoder.dimension,
+        precision=encoder.precision,
+        chunks=sum(part.chunks for part in done),
+        embedded=sum(part.embedded for part in done),
+        reused=sum(part.reused for part in done),
+    )
 
 
 def embed_part(

@@ -52,7 +52,7 @@ def read_pages(
 @retry(
     retry=retry_if_exception_type((AutoReconnect, ExecutionTimeout)),
     stop=stop_after_attempt(4),
-    wait=wait_exponential_jitter(initial=0.5, max=8),
+    wait=wait_exponential_jitter(multiplier=0.5, max=8),
     reraise=True,
 )
 def _fetch(source: Collection[Document], ids: list[Any], projection: dict[str, int]) -> list[Document]:

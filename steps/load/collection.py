@@ -99,7 +99,7 @@ def _new_metadata(collection: str, index: IndexConfig, encoder: Encoder, store_i
         index=index.name,
         fingerprint=collection.rsplit("__", 1)[1],
         store_id=store_id,
-        categories=sorted(index.categories),
+        categories=sorted(set(index.categories)),
         encoder=describe_encoder(encoder),
         encoder_config=index.encoder,
         chunking=index.chunking.model_dump(mode="json"),

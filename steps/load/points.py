@@ -54,6 +54,7 @@ def record_chunk_counts(indexes_folder: Path, collection: str, parts: Sequence[P
         tables.upsert(lance.dataset(str(path)), "document_id", _without_repetition(read_part(part)))
     if parts:
         tables.maintain(lance.dataset(str(path)))
+        tables.forget_old_versions(lance.dataset(str(path)))
 
 
 def reconcile(client: QdrantClient, collection: str, indexes_folder: Path) -> int:

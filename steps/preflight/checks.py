@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 
-from feature_store.config import PipelineConfig
+from feature_store.config import IndexConfig, PipelineConfig
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
 from feature_store.index import check_connection, collections_of, open_qdrant, read_metadata
@@ -115,19 +115,26 @@ def check_qdrant(settings: Settings, config: PipelineConfig) -> Iterator[Finding
 def check_encoders(_: Settings, config: PipelineConfig) -> Iterator[Finding]:
     """The models can be loaded, and the windows fit them."""
     for index in config.indexes:
-        load_sparse_encoder(index.sparse)
-        encoder = load_encoder(index.encoder)
-        sizes = {index.name: index.chunking, **index.chunking.categories}
-        for name, size in sizes.items():
-            if size.window > encoder.token_limit:
-                problem = ConfigurationError(
-                    f"Index {index.name}: the window {size.window} of {name} is more than the {encoder.token_limit} "
-                    f"tokens that {encoder.name} can take.",
-                    f"Set chunking.window to {encoder.token_limit} or less, or choose a model with a longer context.",
-                )
-                yield Finding(f"chunking of {name}", "", problem)
-        detail = f"{encoder.name}, {encoder.dimension} dimensions, {encoder.token_limit} tokens, {encoder.precision}"
-        yield Finding(f"model of {index.name}", detail)
+        try:
+            yield from _check_encoder(index)
+        except PipelineError as problem:
+            yield Finding(f"model of {index.name}", "", problem)
+
+
+def _check_encoder(index: IndexConfig) -> Iterator[Finding]:
+    load_sparse_encoder(index.sparse)
+    encoder = load_encoder(index.encoder)
+    sizes = {index.name: index.chunking, **index.chunking.categories}
+    for name, size in sizes.items():
+        if size.window > encoder.token_limit:
+            problem = ConfigurationError(
+                f"Index {index.name}: the window {size.window} of {name} is more than the {encoder.token_limit} "
+                f"tokens that {encoder.name} can take.",
+                f"Set chunking.window to {encoder.token_limit} or less, or choose a model with a longer context.",
+            )
+            yield Finding(f"chunking of {name}", "", problem)
+    detail = f"{encoder.name}, {encoder.dimension} dimensions, {encoder.token_limit} tokens, {encoder.precision}"
+    yield Finding(f"model of {index.name}", detail)
 
 
 Check = Callable[[Settings, PipelineConfig], Iterator[Finding]]

@@ -9,16 +9,7 @@ from zenml.types import MarkdownString
 from feature_store import lock
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
 from feature_store.parts import remove_folder, write_json_atomically
-from feature_store.versions import now
-from steps.report.summary import (
-    RunSummary,
-    count_duplicates,
-    prove_invariants,
-    stage_seconds,
-    summarise_branch,
-    to_lines,
-    to_markdown,
-)
+from steps.report.summary import summarise_run, to_lines, to_markdown
 from steps.runtime import run_id, start_step
 
 
@@ -33,18 +24,7 @@ def report(
     """Sum up the run; a promise that does not hold fails it."""
     settings, run_folder = start_step()
     stages = list(zip(chunks, embeddings, index_reports, strict=True))
-    branches = [summarise_branch(*stage) for stage in stages]
-    summary = RunSummary(
-        run_id=run_id(),
-        finished_at=now(),
-        version_before=cleaned_documents.previous_version,
-        version=cleaned_documents.version,
-        categories=cleaned_documents.categories,
-        duplicates=count_duplicates(cleaned_documents),
-        indexes=branches,
-        invariants=prove_invariants(cleaned_documents, stages),
-        seconds=stage_seconds(raw_documents, cleaned_documents, branches),
-    )
+    summary = summarise_run(run_id(), raw_documents, cleaned_documents, stages)
     write_json_atomically(settings.reports_folder / f"{summary.run_id}.json", summary.model_dump(mode="json"))
     remove_folder(run_folder)
     lock.release(settings.data_dir)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from feature_store.errors import ReconciliationError
 from feature_store.handles import Chunks, CleanCounts, CleanedDocuments, Embeddings, IndexReport, RawDocuments
 from feature_store.store import LIVE
+from feature_store.versions import now
 
 _BRANCH_FIELDS = (
     "index",
@@ -72,6 +73,31 @@ class RunSummary(BaseModel):
         """Return whether the run found everything up to date."""
         same_version = self.version == self.version_before
         return same_version and not any(branch.written or branch.removed for branch in self.indexes)
+
+
+def summarise_run(
+    run_id: str,
+    raw: RawDocuments,
+    cleaned: CleanedDocuments,
+    stages: Sequence[tuple[Chunks, Embeddings, IndexReport]],
+) -> RunSummary:
+    """Return the summary of a run from what its stages handed on.
+
+    Raises:
+        ReconciliationError: if a promise does not hold.
+    """
+    branches = [summarise_branch(*stage) for stage in stages]
+    return RunSummary(
+        run_id=run_id,
+        finished_at=now(),
+        version_before=cleaned.previous_version,
+        version=cleaned.version,
+        categories=cleaned.categories,
+        duplicates=count_duplicates(cleaned),
+        indexes=branches,
+        invariants=prove_invariants(cleaned, stages),
+        seconds=stage_seconds(raw, cleaned, branches),
+    )
 
 
 def summarise_branch(chunks: Chunks, embeddings: Embeddings, report: IndexReport) -> Branch:

@@ -19,8 +19,8 @@ from steps.extract.read import read_pages
 from steps.load.collection import ensure_collection, indexed_fields
 from steps.load.points import upsert_part
 from steps.report.summary import prove_invariants
+from tests.flow import Flow, ModelCrashedError, Run, WatchedEncoder, ignore, note, notes_config
 from tests.support import WORDS, make_notes
-from tests.unit.feature_store.flow import Flow, ModelCrashedError, Run, WatchedEncoder, ignore, note, notes_config
 from warehouse.connection import open_warehouse
 
 NOTES = 24

@@ -16,7 +16,7 @@ from feature_store.parts import list_parts, read_part, write_part
 from feature_store.vectors import VectorTable
 from steps.embed import apply
 from steps.embed.apply import EmbeddedPart, embed_part
-from tests.unit.feature_store.flow import ModelCrashedError, WatchedEncoder, ignore
+from tests.flow import ModelCrashedError, WatchedEncoder, ignore
 
 TEXTS = ["a river", "a stone", "a river", "light", "a stone", "a river"]
 

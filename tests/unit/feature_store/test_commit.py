@@ -21,7 +21,7 @@ from feature_store.ids import document_id
 from feature_store.parts import list_parts
 from feature_store.store import open_feature_store
 from steps.clean.apply import refuse_too_many_rejects
-from tests.unit.feature_store.flow import Flow, note, notes_config
+from tests.flow import Flow, note, notes_config
 
 
 @pytest.fixture
@@ -435,7 +435,7 @@ def check_duplicates(flow):
         }
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories)
 def test_after_any_history_the_store_is_the_source_and_its_changes_lead_there_from_any_version(history):
     with tempfile.TemporaryDirectory() as folder:

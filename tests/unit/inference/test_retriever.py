@@ -8,8 +8,8 @@ from qdrant_client import QdrantClient
 from feature_store.errors import ConfigurationError
 from feature_store.index import read_metadata, serving_collection, write_metadata
 from inference.retriever import Retriever, SearchResult
+from tests.flow import Flow, ModelCrashedError, note, notes_config
 from tests.support import WORDS
-from tests.unit.feature_store.flow import Flow, ModelCrashedError, note, notes_config
 
 DOCUMENTS = [
     note("zebra", "# Animals\n\nA zebra crossed the river at night.", title="Zebra", link="https://example.org/zebra"),
@@ -119,7 +119,6 @@ def test_another_model_than_that_of_the_vectors_is_refused(flow):
         write_metadata(flow.client, collection, metadata)
 
 
-@pytest.mark.xfail(reason="DEFECT: search follows the alias to a collection whose encoder is another one")
 def test_a_retriever_does_not_ask_a_collection_of_another_model(tmp_path, tiny_model):
     other = tmp_path / "other"
     shutil.copytree(tiny_model, other)

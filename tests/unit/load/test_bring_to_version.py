@@ -24,7 +24,7 @@ from feature_store.index import (
 )
 from feature_store.parts import list_parts, read_part
 from steps.load.collection import indexed_fields
-from tests.unit.feature_store.flow import Flow, note, notes_config
+from tests.flow import Flow, note, notes_config
 
 TEXT = " ".join(f"word{number}" for number in range(120))
 DOCUMENTS = [
@@ -274,6 +274,8 @@ TERMINAL = [
     pytest.param(ValueError("wrong"), id="defect"),
 ]
 
+METHODS = ["create_collection", "create_payload_index", "update_collection", "update_collection_aliases"]
+
 
 def failing(method, error, times):
     remaining = iter(range(times))
@@ -285,9 +287,12 @@ def failing(method, error, times):
     return fail
 
 
-@pytest.mark.parametrize("error", TRANSIENT)
 @pytest.mark.parametrize(
-    "method", ["create_collection", "create_payload_index", "upsert", "update_collection", "update_collection_aliases"]
+    ("method", "error"),
+    [
+        *(pytest.param("upsert", *parameter.values, id=parameter.id) for parameter in TRANSIENT),
+        *((method, httpx.ReadTimeout("late")) for method in METHODS),
+    ],
 )
 def test_a_transient_failure_is_tried_again(flow, client, method, error):
     client.before = failing(method, error, 2)
@@ -326,9 +331,7 @@ def test_everything_else_is_terminal(error):
     assert not is_transient(error)
 
 
-@pytest.mark.parametrize(
-    "method", ["create_payload_index", "upsert", "delete", "update_collection", "update_collection_aliases"]
-)
+@pytest.mark.parametrize("method", [*METHODS[1:], "upsert", "delete"])
 def test_a_run_after_a_crash_anywhere_in_a_load_makes_it_good(flow, client, method, tmp_path, tiny_model):
     flow.run([note("a", TEXT), note("b", "beta"), note("x", "to be deleted")])
     larger = {**notes_config(tiny_model).indexes[0].model_dump(), "name": "second"}

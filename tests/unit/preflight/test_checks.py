@@ -10,8 +10,8 @@ from feature_store.index import open_qdrant
 from feature_store.settings import Settings
 from steps.preflight import checks
 from steps.preflight.checks import CHECKS, Finding, require_readiness, run_checks
+from tests.flow import CATEGORY, Flow, note, notes_config
 from tests.support import fill_warehouse
-from tests.unit.feature_store.flow import CATEGORY, Flow, note, notes_config
 
 UNREACHABLE = "http://127.0.0.1:1"
 
@@ -165,9 +165,7 @@ def test_every_window_must_fit_the_model(tiny_model, settings):
     [{"encoder": {"model": "nowhere/at-all"}}, {"sparse": {"language": "klingon"}}],
     ids=["model", "language"],
 )
-@pytest.mark.parametrize(
-    "first", [True, pytest.param(False, marks=pytest.mark.xfail(reason="DEFECT: the others are not checked"))]
-)
+@pytest.mark.parametrize("first", [True, False])
 def test_a_broken_index_does_not_hide_another_problem(settings, tiny_model, monkeypatch, broken, first):
     monkeypatch.setattr(checks, "CHECKS", {"models": CHECKS["models"]})
     plain = notes_config(tiny_model).indexes[0].model_dump()

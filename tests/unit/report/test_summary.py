@@ -15,7 +15,7 @@ from steps.report.summary import (
     to_lines,
     to_markdown,
 )
-from tests.unit.feature_store.flow import Flow, note, notes_config
+from tests.flow import Flow, note, notes_config
 
 DOCUMENTS = [
     note("a", "same"),

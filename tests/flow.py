@@ -1,28 +1,27 @@
 """The stages as plain calls, without ZenML: what the steps do, on one data folder and one Qdrant."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from qdrant_client import QdrantClient
 
-from feature_store.commit import CategoryShares, ChangeSet, RunDescription, commit
+from feature_store.commit import CategoryShares, RunDescription
 from feature_store.config import IndexConfig, PipelineConfig, validate_parameters
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
 from feature_store.index import index_fingerprint, physical_name, version_to_start_from
-from feature_store.parts import list_parts
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from feature_store.vectors import VectorTable
 from steps.chunk.apply import COLUMNS, chunk_changes
 from steps.chunk.sliding_window import CHUNKER_VERSION
-from steps.clean.apply import clean_part, summed, total_counts
+from steps.clean.apply import clean_changes
 from steps.clean.clean import CLEANING_VERSION
-from steps.embed.apply import embed_part
+from steps.embed.apply import embed_chunks
 from steps.extract.capture import capture_changes
 from steps.load.apply import bring_to_version
 
@@ -92,7 +91,7 @@ class Flow:
     def commit(
         self,
         documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]],
-        check: Callable[[CategoryShares], None] = lambda _: None,
+        check: Callable[[CategoryShares], None] | None = None,
     ) -> tuple[RawDocuments, CleanedDocuments]:
         """Capture, clean and commit."""
         raw = self.extract(documents)
@@ -109,31 +108,14 @@ class Flow:
         }
         return RawDocuments(folder=folder / "raw", categories=counts)
 
-    def clean(self, raw: RawDocuments, check: Callable[[CategoryShares], None] = lambda _: None) -> CleanedDocuments:
-        """Clean the raw parts and commit the result."""
+    def clean(self, raw: RawDocuments, check: Callable[[CategoryShares], None] | None = None) -> CleanedDocuments:
+        """Clean the raw parts and commit the result; ``check`` takes the place of the limit of rejects."""
         folder = raw.folder.with_name("clean")
-        newest = self.store.newest()
-        number = newest.number + 1 if newest else 1
-        by_name = {category.name: category for category in self.config.categories}
-        outcomes: dict[str, Counter[str]] = {name: Counter() for name in raw.categories}
-        for part in list_parts(raw.folder, "raw"):
-            counts = clean_part(part, self.store, by_name, self.config.cleaning, number, folder)
-            for name, counter in counts.items():
-                outcomes[name].update(counter)
-        totals = {name: total_counts(captured, outcomes[name]) for name, captured in raw.categories.items()}
-        changes = ChangeSet(
-            documents=list_parts(folder, "documents"),
-            rejects=list_parts(folder, "rejects"),
-            removed=list_parts(raw.folder, "removed"),
-        )
-        run = RunDescription(folder.parent.name, self.config.fingerprint(), counts=summed(totals.values()))
-        version = commit(self.store, changes, run, check=check)
-        return CleanedDocuments(
-            folder=self.store.folder,
-            version=version.number,
-            previous_version=newest.number if newest else None,
-            categories=totals,
-        )
+        run = RunDescription(folder.parent.name, self.config.fingerprint())
+        with pytest.MonkeyPatch.context() as patch:
+            if check is not None:
+                patch.setattr("steps.clean.apply.refuse_too_many_rejects", lambda shares, cleaning: check(shares))
+            return clean_changes(self.store, raw, self.config.categories, self.config.cleaning, folder, run)
 
     def bring(self, cleaned: CleanedDocuments, index: IndexConfig) -> IndexRun:
         """Chunk, embed and load what one index has not seen."""
@@ -162,21 +144,7 @@ class Flow:
         encoder = self.wrap_encoder(load_encoder(index.encoder))
         sparse, _ = load_sparse_encoder(index.sparse)
         vectors = VectorTable(self.settings.vectors_folder, encoder.fingerprint, encoder.dimension)
-        parts = list_parts(chunks.folder, "chunks")
-        done = [embed_part(part, encoder, sparse, vectors, chunks.folder, ignore) for part in parts]
-        return Embeddings(
-            folder=chunks.folder,
-            index=chunks.index,
-            collection=chunks.collection,
-            version=chunks.version,
-            model=encoder.name,
-            encoder_fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-            precision=encoder.precision,
-            chunks=sum(part.chunks for part in done),
-            embedded=sum(part.embedded for part in done),
-            reused=sum(part.reused for part in done),
-        )
+        return embed_chunks(chunks, encoder, sparse, vectors)
 
     def load(self, embeddings: Embeddings, cleaned: CleanedDocuments, index: IndexConfig) -> IndexReport:
         """Bring the collection to the version of the embeddings."""
