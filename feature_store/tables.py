@@ -20,12 +20,19 @@ def exists(path: Path) -> bool:
     return (path / "_versions").is_dir() and any((path / "_versions").iterdir())
 
 
-def create(path: Path, schema: pa.Schema, indexed: Sequence[str]) -> lance.LanceDataset:
+def create(path: Path, schema: pa.Schema, indexed: Sequence[str]) -> None:
     """Create an empty table with a BTREE index on each of the ``indexed`` columns; it replaces one that is there."""
-    table = lance.write_dataset(schema.empty_table(), str(path), mode="overwrite" if exists(path) else "create")
-    for column in indexed:
-        table.create_scalar_index(column, "BTREE")
-    return lance.dataset(str(path))
+    lance.write_dataset(schema.empty_table(), str(path), mode="overwrite" if exists(path) else "create")
+    ensure_indexed(path, indexed)
+
+
+def ensure_indexed(path: Path, columns: Sequence[str]) -> None:
+    """Make the BTREE indexes that a table lacks: its creation may have died before them."""
+    table = lance.dataset(str(path))
+    present = {field for index in table.describe_indices() for field in index.field_names}
+    for column in columns:
+        if column not in present:
+            table.create_scalar_index(column, "BTREE")
 
 
 def batches_of(values: Iterable[Value], size: int) -> Iterator[list[Value]]:

@@ -26,6 +26,7 @@ class VectorTable:
         if not tables.exists(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             tables.create(self.path, schema.vectors(dimension), ["text_hash"])
+        tables.ensure_indexed(self.path, ["text_hash"])
 
     def known(self, text_hashes: Sequence[str]) -> set[str]:
         """Return those of the hashes that have a vector."""

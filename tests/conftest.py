@@ -4,7 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test asserts a time; in CI the examples are the same in every run.
+hypothesis.settings.register_profile("calm", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("calm")
 
 _ISOLATED = Path(tempfile.mkdtemp(prefix="feature-pipeline-tests-"))
 

@@ -8,7 +8,7 @@ from qdrant_client import QdrantClient
 from feature_store.config import CategoryConfig, IndexConfig
 from feature_store.encoders import load_encoder
 from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
-from feature_store.index import count_points, serving_collection, version_to_start_from
+from feature_store.index import count_points, serving_collection, version_to_start_from, write_metadata
 from feature_store.parts import list_parts
 from feature_store.progress import progress
 from feature_store.versions import now
@@ -38,6 +38,10 @@ def bring_to_version(
     store_id = cleaned_documents.at().store_id
     own = [category for category in categories if category.name in index.categories]
     metadata = ensure_collection(client, collection, index, load_encoder(index.encoder), indexed_fields(own), store_id)
+    if since == 0 and metadata.version:
+        # Its record is lost: until it is filled again, the collection must not claim a version.
+        metadata = metadata.model_copy(update={"version": 0})
+        write_metadata(client, collection, metadata)
     before = count_points(client, collection)
     documents = list_parts(embeddings.folder, "documents")
     written = 0

@@ -183,6 +183,23 @@ def test_loading_again_changes_nothing(flow, client):
     assert flow.points(first.index.report.collection).keys() == points.keys()
 
 
+def test_a_crash_while_a_lost_record_is_made_anew_leaves_no_false_version(flow, monkeypatch):
+    first = flow.run(DOCUMENTS).index.report
+    shutil.rmtree(chunk_counts_path(flow.settings.indexes_folder, first.collection))
+    with monkeypatch.context() as patch:
+        patch.setattr("steps.load.points.tables.upsert", _die)
+        with pytest.raises(MemoryError):
+            flow.run(DOCUMENTS)
+    assert read_metadata(flow.client, first.collection).version == 0
+    report = flow.run(DOCUMENTS).index.report
+    assert report.points == report.expected_points == first.points
+    assert read_metadata(flow.client, first.collection).version == report.version
+
+
+def _die(*arguments):
+    raise MemoryError
+
+
 def test_a_collection_that_lost_its_record_of_documents_is_filled_anew(flow):
     first = flow.run(DOCUMENTS)
     collection = first.index.report.collection
