@@ -95,16 +95,21 @@ def search(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Search an index: hybrid of BM25 and dense vectors."""
-    name = index or _first_index(load_config(config))
+    pipeline_config = load_config(config)
+    name = index or _first_index(pipeline_config)
+    # Only our own configuration may say that a model's own code runs here.
+    trusted = [item.encoder for item in pipeline_config.indexes if item.name == name and item.encoder.trust_remote_code]
     settings = _started()
     from feature_store.index import open_qdrant
     from inference.retriever import Retriever
 
     with open_qdrant(settings) as client:
-        results = Retriever.from_index(client, name).search(query, k)
+        results = Retriever.from_index(client, name, next(iter(trusted), None)).search(query, k)
     if as_json:
         _print_json([result.model_dump(mode="json") for result in results])
         return
+    if not results:
+        output.print("No results.")
     for rank, result in enumerate(results, start=1):
         heading = " > ".join(result.heading_path)
         output.print(f"[bold]{rank}. {escape(result.title or result.document_id)}[/]  [dim]{result.score:.3f}[/]")
@@ -130,8 +135,14 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  #
     for category, count in store.categories.items():
         output.print(f"  {category}: {count:,}")
     for item in described.indexes:
+        if item.collection is None:
+            output.print(f"Index {item.index}: not built as configured; {item.lag:,} documents wait")
+            continue
         serves = "serves" if item.serving else "does not serve"
-        output.print(f"Index {item.index}: {serves}, {item.points:,} points of {item.expected_points:,} chunks")
+        configured = "" if item.configured else ", not as configured"
+        output.print(
+            f"Index {item.index}: {serves}{configured}, {item.points:,} points of {item.expected_points:,} chunks"
+        )
         output.print(f"  version {item.version}, lag {item.lag:,} documents, {item.model}, {item.collection}")
 
 

@@ -1,5 +1,6 @@
 """Committing a run: the changed documents become one new version, or nothing becomes visible at all."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from feature_store.parts import read_part
 from feature_store.store import DELETED, LIVE, FeatureStore, prepare_tables
 from feature_store.versions import Version
 
+_CLOCK_SLACK_SECONDS = 5.0
 _DUPLICATE_COLUMNS = ["document_id", "text_hash", "added_in", "duplicate_of"]
 
 
@@ -36,8 +38,6 @@ class RunDescription:
     run_id: str
     config_fingerprint: str
     counts: dict[str, int] = field(default_factory=dict)
-    positions: dict[str, str] = field(default_factory=dict)
-    message: str = ""
 
 
 CategoryShares = dict[str, tuple[int, int]]
@@ -57,6 +57,7 @@ def commit(
     newest = store.newest()
     if newest is not None and changes.is_empty():
         return newest
+    started = time.time() - _CLOCK_SLACK_SECONDS
     store_id, number = prepare_tables(store)
     touched_texts: set[str] = set()
     for part in changes.documents:
@@ -68,6 +69,7 @@ def commit(
     check(_category_shares(store))
     for path in (store.documents_path, store.rejects_path):
         tables.maintain(lance.dataset(str(path)))
+        tables.flush(path, since=started)
     version = Version(
         number=number,
         created_at=versions.now(),
@@ -77,8 +79,6 @@ def commit(
         rejects_version=lance.dataset(str(store.rejects_path)).version,
         config_fingerprint=run.config_fingerprint,
         counts=run.counts,
-        positions=run.positions,
-        message=run.message,
     )
     versions.publish_version(store.folder, version)
     return version
@@ -124,11 +124,10 @@ def _mark_duplicates(store: FeatureStore, touched_texts: Iterable[str], number: 
         for row in table.scanner(columns=_DUPLICATE_COLUMNS, filter=condition).to_table().to_pylist():
             members[row["text_hash"]].append(row)
         corrections = dict(pair for group in members.values() for pair in _corrections(group))
-        if not corrections:
-            continue
-        rows = table.scanner(filter=tables.in_list("document_id", corrections)).to_table().to_pylist()
-        corrected = [{**row, "duplicate_of": corrections[row["document_id"]], "changed_in": number} for row in rows]
-        tables.upsert(table, "document_id", pa.Table.from_pylist(corrected, schema=schema.DOCUMENTS))
+        for ids in tables.batches_of(corrections, tables.LOOKUP_BATCH):
+            rows = table.scanner(filter=tables.in_list("document_id", ids)).to_table().to_pylist()
+            corrected = [{**row, "duplicate_of": corrections[row["document_id"]], "changed_in": number} for row in rows]
+            tables.upsert(table, "document_id", pa.Table.from_pylist(corrected, schema=schema.DOCUMENTS))
 
 
 def _corrections(group: list[dict[str, object]]) -> Iterable[tuple[str, str | None]]:

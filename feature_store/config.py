@@ -180,17 +180,6 @@ class PipelineConfig(Strict):
                 )
         return self
 
-    def category(self, name: str) -> CategoryConfig:
-        """Return the category of that name.
-
-        Raises:
-            ConfigurationError: if there is none.
-        """
-        for category in self.categories:
-            if category.name == name:
-                return category
-        raise ConfigurationError(f"There is no category {name!r}.", "See `categories` in the configuration.")
-
     def fingerprint(self) -> str:
         """Return 12 hexadecimal characters that name this configuration."""
         return fingerprint(self.model_dump(mode="json"))

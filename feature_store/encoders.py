@@ -22,7 +22,8 @@ from feature_store.ids import fingerprint
 PACKAGED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGED_NAMES = {PACKAGED_MODEL, "all-MiniLM-L6-v2"}
 _SANE_LIMIT = 1_000_000
-_WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.npz")
+_DECISIVE_FILES = {".safetensors", ".bin", ".pt", ".npz", ".json", ".txt", ".model", ".py"}
+_OTHER_BACKENDS = {"onnx", "openvino"}
 
 TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
 
@@ -167,8 +168,9 @@ def _precision(config: EncoderConfig) -> str:
 
 
 def _described(config: EncoderConfig, model: Any, precision: str) -> Encoder:
-    document_prompt = model.prompts.get("document") or model.prompts.get(model.default_prompt_name or "", "")
-    query_prompt = model.prompts.get("query") or model.prompts.get(model.default_prompt_name or "", "")
+    # What encode_document and encode_query take; a default prompt is not used by them.
+    document_prompt = model.prompts.get("document") or ""
+    query_prompt = model.prompts.get("query") or ""
     normalised = any(type(module).__name__ == "Normalize" for module in model)
     special = model.tokenizer.num_special_tokens_to_add(pair=False)
     prompt_tokens = len(model.tokenizer(document_prompt, add_special_tokens=False)["input_ids"])
@@ -178,8 +180,7 @@ def _described(config: EncoderConfig, model: Any, precision: str) -> Encoder:
             f"The embedding model {config.model!r} states no limit of tokens.", "Set encoder.max_tokens."
         )
     identity = {
-        "weights": _weights_hash(_location(config), config),
-        "modules": [type(module).__name__ for module in model],
+        "files": _files_hash(_location(config), config),
         "limit": longest,
         "document_prompt": document_prompt,
         "normalised": normalised,
@@ -199,13 +200,16 @@ def _described(config: EncoderConfig, model: Any, precision: str) -> Encoder:
     )
 
 
-def _weights_hash(location: str, config: EncoderConfig) -> str:
+def _files_hash(location: str, config: EncoderConfig) -> str:
+    """Return one hash of weights, tokenizer, modules, their configurations and the model's own code."""
     folder = Path(location) if Path(location).is_dir() else _cached_snapshot(config)
-    files = next((found for pattern in _WEIGHT_FILES if (found := sorted(folder.rglob(pattern)))), [])
     digest = hashlib.sha256()
-    for path in (*files, *sorted(folder.rglob("tokenizer.json"))):
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.suffix not in _DECISIVE_FILES or _OTHER_BACKENDS & set(relative.parts) or not path.is_file():
+            continue
         with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(relative.as_posix().encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

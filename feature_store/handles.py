@@ -14,9 +14,9 @@ from feature_store.versions import Version
 
 
 class Handle(BaseModel):
-    """A value that is stored as JSON."""
+    """A value that is stored as JSON; what another release added to it is ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class CaptureCounts(Handle):
@@ -112,17 +112,19 @@ class Chunks(Handle):
 class Embeddings(Handle):
     """The chunks with their vectors; ``folder`` holds parts ``embedded``.
 
-    ``embedded`` counts the texts that the model saw in this run, ``reused`` those that had a vector.
+    ``embedded`` counts the texts that the model saw in this run, ``reused`` those that had a vector; ``precisions`` are
+    those at which the vectors of all of them were made.
     """
 
     folder: Path
     index: str
     collection: str
+    since: int
     version: int
     model: str
     encoder_fingerprint: str
     dimension: int
-    precision: str
+    precisions: list[str] = Field(default_factory=list)
     chunks: int = 0
     embedded: int = 0
     reused: int = 0

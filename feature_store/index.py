@@ -23,7 +23,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from feature_store import tables
 from feature_store.config import EncoderConfig, IndexConfig
 from feature_store.encoders import Encoder
-from feature_store.errors import LockedError, TerminalError, TransientError
+from feature_store.errors import ConfigurationError, LockedError, PipelineError, TerminalError, TransientError
 from feature_store.ids import fingerprint
 from feature_store.settings import Settings
 
@@ -45,7 +45,7 @@ _DISTANCES = {
 class EncoderDescription(BaseModel):
     """What a client must know to embed queries for a collection."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     model: str
     fingerprint: str
@@ -116,34 +116,27 @@ def physical_name(index: str, index_fingerprint_: str) -> str:
 def open_qdrant(settings: Settings) -> Iterator[QdrantClient]:
     """Open the server at ``QDRANT_URL``, or else local mode under the data folder; close it at the end.
 
+    Failures of Qdrant inside of the block leave it as errors of ours.
+
     Raises:
         LockedError: if another process has the local folder open.
-        TransientError: if the server does not answer.
-        TerminalError: if it refuses us.
+        TransientError: if the server does not answer, after all retries.
+        TerminalError: if it refuses a request.
     """
     client = _connected(settings)
     try:
+        # Whoever waits at the terminal learns soon that nothing answers; later calls are more patient.
+        retrying().copy(stop=stop_after_attempt(2))(client.get_collections)
         yield client
-    finally:
-        client.close()
-
-
-def check_connection(client: QdrantClient, settings: Settings) -> None:
-    """Ask Qdrant for its collections once, without retries.
-
-    Raises:
-        TransientError: if it does not answer.
-        TerminalError: if it refuses us.
-    """
-    try:
-        client.get_collections()
     except UnexpectedResponse as error:
-        raise _refused(settings, error) from None
+        raise _refused(settings, error) from error
     except (ResponseHandlingException, httpx.HTTPError) as error:
         raise TransientError(
             f"{settings.describe_qdrant()} does not answer: {str(error)[:200]}.",
             "Start it, or correct QDRANT_URL; without QDRANT_URL an embedded Qdrant is used.",
-        ) from None
+        ) from error
+    finally:
+        client.close()
 
 
 def retrying() -> Retrying:
@@ -169,9 +162,9 @@ def read_metadata(client: QdrantClient, collection: str) -> IndexMetadata | None
     Raises:
         TerminalError: if it exists but was not made by this pipeline.
     """
-    if not client.collection_exists(collection):
+    if not retrying()(client.collection_exists, collection):
         return None
-    metadata = client.get_collection(collection).config.metadata
+    metadata = retrying()(client.get_collection, collection).config.metadata
     try:
         return IndexMetadata.model_validate(metadata or {})
     except ValidationError:
@@ -183,18 +176,19 @@ def read_metadata(client: QdrantClient, collection: str) -> IndexMetadata | None
 
 def write_metadata(client: QdrantClient, collection: str, metadata: IndexMetadata) -> None:
     """Replace what a collection says of itself."""
-    client.update_collection(collection, metadata=metadata.model_dump(mode="json"))
+    retrying()(client.update_collection, collection, metadata=metadata.model_dump(mode="json"))
 
 
-def version_to_start_from(client: QdrantClient, collection: str, indexes_folder: Path) -> int:
+def version_to_start_from(client: QdrantClient, collection: str, indexes_folder: Path, newest: int) -> int:
     """Return the version of the feature store that a collection reflects; 0 where it has to be filled from the start.
 
-    That is also the case when the record of its documents (``chunk_counts_path``) is lost: nothing is embedded again.
+    That is also the case when the record of its documents (``chunk_counts_path``) is lost, or when it is ahead of
+    ``newest``, as after the data folder was restored from a backup. Nothing is embedded again for that.
     """
     metadata = read_metadata(client, collection)
     if metadata is None or not tables.exists(chunk_counts_path(indexes_folder, collection)):
         return 0
-    return metadata.version
+    return metadata.version if metadata.version <= newest else 0
 
 
 def chunk_counts_path(indexes_folder: Path, collection: str) -> Path:
@@ -213,16 +207,21 @@ def expected_points(indexes_folder: Path, collection: str) -> int:
 
 def serving_collection(client: QdrantClient, index: str) -> str | None:
     """Return the physical collection that the alias of an index points to, or None."""
-    for alias in client.get_aliases().aliases:
+    for alias in retrying()(client.get_aliases).aliases:
         if alias.alias_name == index:
             return alias.collection_name
     return None
 
 
+def collection_names(client: QdrantClient) -> list[str]:
+    """Return the names of all collections, whoever made them."""
+    return sorted(item.name for item in retrying()(client.get_collections).collections)
+
+
 def collections_of(client: QdrantClient, index: str) -> list[str]:
     """Return the names of all physical collections of an index, serving or not."""
     prefix = f"{index}__"
-    return sorted(item.name for item in client.get_collections().collections if item.name.startswith(prefix))
+    return sorted(name for name in collection_names(client) if name.startswith(prefix))
 
 
 def distance(similarity: str) -> models.Distance:
@@ -232,7 +231,7 @@ def distance(similarity: str) -> models.Distance:
 
 def count_points(client: QdrantClient, collection: str) -> int:
     """Return the exact number of points."""
-    return client.count(collection, exact=True).count
+    return retrying()(client.count, collection, exact=True).count
 
 
 def _connected(settings: Settings) -> QdrantClient:
@@ -246,7 +245,13 @@ def _connected(settings: Settings) -> QdrantClient:
 
 
 def _local(settings: Settings) -> QdrantClient:
-    settings.qdrant_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.qdrant_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder {settings.qdrant_folder} cannot be made: {error.strerror}.",
+            "Set DATA_DIR to a folder that this user may write.",
+        ) from error
     try:
         with warnings.catch_warnings():
             # We say ourselves, with the remedy, when a collection outgrows local mode.
@@ -261,8 +266,10 @@ def _local(settings: Settings) -> QdrantClient:
         ) from None
 
 
-def _refused(settings: Settings, error: UnexpectedResponse) -> TerminalError:
-    return TerminalError(
-        f"{settings.describe_qdrant()} answered {error.status_code} {error.reason_phrase}.",
-        "Set QDRANT_API_KEY to a key that may write." if error.status_code in {401, 403} else "Check QDRANT_URL.",
-    )
+def _refused(settings: Settings, error: UnexpectedResponse) -> PipelineError:
+    problem = f"{settings.describe_qdrant()} answered {error.status_code} {error.reason_phrase}."
+    if is_transient(error):
+        return TransientError(problem, "Run again later: what was finished is kept.")
+    if error.status_code in {401, 403}:
+        return TerminalError(problem, "Set QDRANT_API_KEY to a key that may write.")
+    return TerminalError(problem, f"Check QDRANT_URL. It said: {error.content[:200].decode(errors='replace')}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from feature_store.errors import LockedError
+from feature_store.errors import ConfigurationError, LockedError
 from feature_store.parts import write_json_atomically
 from feature_store.versions import now
 
@@ -22,17 +22,21 @@ def acquire(data_dir: Path, purpose: str) -> None:
 
     Raises:
         LockedError: if another process has it, naming that process and since when.
+        ConfigurationError: if the folder cannot be written.
     """
     if data_dir in _held:
         return
-    data_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(data_dir / "run.lock", thread_local=False)
     try:
+        data_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-    except Timeout:
-        raise LockedError(
-            f"Another run is working on {data_dir}{_holder(data_dir)}.", "Wait until it is over, then run again."
-        ) from None
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise _locked(data_dir) from None
+        raise ConfigurationError(
+            f"The data folder {data_dir} cannot be used: {error.strerror}.",
+            "Set DATA_DIR to a folder that this user may write.",
+        ) from error
     _held[data_dir] = lock
     write_json_atomically(_note(data_dir), {"pid": os.getpid(), "since": now().isoformat(), "purpose": purpose})
 
@@ -43,6 +47,12 @@ def release(data_dir: Path) -> None:
     if lock is not None:
         _note(data_dir).unlink(missing_ok=True)
         lock.release()
+
+
+def _locked(data_dir: Path) -> LockedError:
+    return LockedError(
+        f"Another run is working on {data_dir}{_holder(data_dir)}.", "Wait until it is over, then run again."
+    )
 
 
 def _holder(data_dir: Path) -> str:

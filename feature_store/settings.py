@@ -1,5 +1,6 @@
-"""Where the services are: read from the environment (or ``.env``), never stored, never logged."""
+"""Where the services are: read from the environment, or from ``.env`` in the repository; never stored, never logged."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from feature_store.config import REPOSITORY
 from feature_store.errors import ConfigurationError
 
+_ENV_FILE = os.environ.get("ENV_FILE") or REPOSITORY / ".env"
+
 
 class Settings(BaseSettings):
     """Services and folders of one installation.
@@ -18,7 +21,7 @@ class Settings(BaseSettings):
     mode there.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True)
 
     data_dir: Path = Field(default=REPOSITORY / "data")
     mongo_uri: SecretStr | None = None

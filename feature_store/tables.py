@@ -1,5 +1,6 @@
 """Helpers for Lance tables that every table of the product shares."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -66,6 +67,14 @@ def maintain(table: lance.LanceDataset) -> None:
     if len(table.get_fragments()) >= FRAGMENTS_BEFORE_COMPACTION:
         table.optimize.compact_files()
     table.optimize.optimize_indices()
+
+
+def flush(path: Path, since: float) -> None:
+    """Make the files of a table that were written after ``since`` (seconds since the epoch) survive a loss of power."""
+    for file in path.rglob("*"):
+        if file.is_file() and file.stat().st_mtime >= since:
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
 
 
 def forget_old_versions(table: lance.LanceDataset) -> None:

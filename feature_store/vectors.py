@@ -28,10 +28,10 @@ class VectorTable:
             tables.create(self.path, schema.vectors(dimension), ["text_hash"])
         tables.ensure_indexed(self.path, ["text_hash"])
 
-    def known(self, text_hashes: Sequence[str]) -> set[str]:
-        """Return those of the hashes that have a vector."""
-        rows = tables.look_up(self._table(), "text_hash", text_hashes, ["text_hash"])
-        return {row["text_hash"] for row in rows}
+    def known(self, text_hashes: Sequence[str]) -> dict[str, str]:
+        """Return those of the hashes that have a vector, with the precision at which it was made."""
+        rows = tables.look_up(self._table(), "text_hash", text_hashes, ["text_hash", "precision"])
+        return {row["text_hash"]: row["precision"] for row in rows}
 
     def read(self, text_hashes: Sequence[str]) -> Vectors:
         """Return one row for each hash, in their order: float32, shape (len(text_hashes), dimension).
@@ -70,10 +70,6 @@ class VectorTable:
         """Bring the index up to date and merge small fragments; older versions are of no use and go."""
         tables.maintain(self._table())
         tables.forget_old_versions(self._table())
-
-    def count(self) -> int:
-        """Return the number of vectors."""
-        return int(self._table().count_rows())
 
     def _table(self) -> lance.LanceDataset:
         return lance.dataset(str(self.path))

@@ -2,9 +2,10 @@
 
 A version names the exact Lance versions of the documents and of the rejects. Whatever a run that died wrote into these
 tables stays invisible, because no version names it. Publishing a version is one atomic step on the file system, so
-documents, rejects and capture positions move together or not at all.
+documents and rejects move together or not at all.
 """
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +18,11 @@ from feature_store.errors import TerminalError
 class Version(BaseModel):
     """One published state of the feature store.
 
-    ``counts`` are those of the run that made it (documents added, changed, deleted, rejected, …); ``positions`` hold
-    how far each category's source had been read.
+    ``counts`` are those of the run that made it: documents added, changed, deleted, rejected, …
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Stored for long: what a later release adds must not make it unreadable to this one.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     number: int = Field(ge=1)
     created_at: datetime
@@ -31,8 +32,6 @@ class Version(BaseModel):
     rejects_version: int
     config_fingerprint: str
     counts: dict[str, int]
-    positions: dict[str, str] = Field(default_factory=dict)
-    message: str = ""
 
 
 def newest_version(folder: Path) -> Version | None:
@@ -79,6 +78,13 @@ def publish_version(folder: Path, version: Version) -> None:
         raise TerminalError(
             f"Version {version.number} of the feature store was published by another run.", "Run again."
         ) from None
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EOPNOTSUPP}:
+            raise
+        raise TerminalError(
+            f"The file system of {folder} has no hard links, by which a version is published.",
+            "Set DATA_DIR to a folder on another file system.",
+        ) from error
     finally:
         unfinished.unlink()
     _flush_folder(path.parent)

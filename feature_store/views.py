@@ -103,7 +103,7 @@ def view_embeddings(handle: Embeddings) -> Views:
         ["texts a second", f"{rate:,.1f}" if handle.embedded else "-"],
         ["model", handle.model],
         ["dimensions", str(handle.dimension)],
-        ["precision", handle.precision],
+        ["precision", ", ".join(handle.precisions) or "-"],
         ["encoder fingerprint", handle.encoder_fingerprint],
     ]
     return {"summary.md": f"# Embeddings for {escape_markdown(handle.index)}\n\n" + markdown_table(["", ""], rows)}

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from qdrant_client import QdrantClient, models
 
-from feature_store.config import SparseConfig
+from feature_store.config import EncoderConfig, SparseConfig
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError
 from feature_store.index import DENSE, SPARSE, IndexMetadata, read_metadata, serving_collection
@@ -45,8 +45,11 @@ class Retriever:
     encoder: Encoder
 
     @classmethod
-    def from_index(cls, client: QdrantClient, index: str) -> "Retriever":
+    def from_index(cls, client: QdrantClient, index: str, encoder: EncoderConfig | None = None) -> "Retriever":
         """Return a retriever for an index, its model loaded.
+
+        ``encoder`` says where the model is on this machine, and whether its own code may run; without it, the model's
+        name is read from the collection.
 
         Raises:
             ConfigurationError: if the index does not serve, or the model here is not the one that made its vectors.
@@ -57,13 +60,18 @@ class Retriever:
             raise ConfigurationError(
                 f"There is no index {index!r} that serves.", "Run the feature pipeline; see `feature-pipeline status`."
             )
-        encoder = load_encoder(metadata.encoder_config)
-        if encoder.fingerprint != metadata.encoder.fingerprint:
+        if encoder is None and metadata.encoder_config.trust_remote_code:
+            raise ConfigurationError(
+                f"The model of {index!r} brings its own code, and what is in Qdrant must not decide to run it.",
+                "Give the encoder of your own configuration to Retriever.from_index.",
+            )
+        loaded = load_encoder(encoder or metadata.encoder_config)
+        if loaded.fingerprint != metadata.encoder.fingerprint:
             raise ConfigurationError(
                 f"{metadata.encoder.model} on this machine is not the model that made the vectors of {index!r}.",
                 "Use the same weights here, or run the feature pipeline with these.",
             )
-        return cls(client, index, collection, metadata, encoder)
+        return cls(client, index, collection, metadata, loaded)
 
     def search(self, query: str, k: int = 3) -> list[SearchResult]:
         """Return the ``k`` best chunks for ``query``, best first.

@@ -3,9 +3,11 @@
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
+from qdrant_client import QdrantClient
 
-from feature_store.config import PipelineConfig
+from feature_store.config import IndexConfig, PipelineConfig
 from feature_store.index import (
+    IndexMetadata,
     collections_of,
     count_points,
     expected_points,
@@ -15,6 +17,7 @@ from feature_store.index import (
 )
 from feature_store.settings import Settings
 from feature_store.store import LIVE, FeatureStore, open_feature_store
+from feature_store.versions import Version
 
 
 class StoreStatus(BaseModel):
@@ -31,20 +34,25 @@ class StoreStatus(BaseModel):
 
 
 class IndexStatus(BaseModel):
-    """One physical collection. ``lag`` counts the documents that changed after its ``version``."""
+    """One physical collection, or None for a configured index that has not been built.
+
+    ``lag`` counts the documents that changed after its ``version``; all of them where the collection was made from
+    another feature store, or is ahead of this one. ``configured`` says whether it is what the configuration asks for.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: str
-    collection: str
-    fingerprint: str
-    serving: bool
-    points: int
-    expected_points: int
-    version: int
+    collection: str | None = None
+    fingerprint: str | None = None
+    configured: bool
+    serving: bool = False
+    points: int = 0
+    expected_points: int = 0
+    version: int = 0
     lag: int
     model: str
-    updated_at: datetime
+    updated_at: datetime | None = None
 
 
 class Status(BaseModel):
@@ -63,29 +71,53 @@ def describe_status(settings: Settings, config: PipelineConfig) -> Status:
         PipelineError: if Qdrant does not answer, or a run has the embedded one open.
     """
     store = open_feature_store(settings.feature_store_folder)
-    indexes = []
     with open_qdrant(settings) as client:
-        for index in config.indexes:
-            serving = serving_collection(client, index.name)
-            for collection in collections_of(client, index.name):
-                metadata = read_metadata(client, collection)
-                if metadata is None:
-                    continue
-                indexes.append(
-                    IndexStatus(
-                        index=index.name,
-                        collection=collection,
-                        fingerprint=metadata.fingerprint,
-                        serving=collection == serving,
-                        points=count_points(client, collection),
-                        expected_points=expected_points(settings.indexes_folder, collection),
-                        version=metadata.version,
-                        lag=_lag(store, metadata.version, metadata.categories),
-                        model=metadata.encoder.model,
-                        updated_at=metadata.updated_at,
-                    )
-                )
+        indexes = [row for index in config.indexes for row in _describe_index(client, settings, store, index)]
     return Status(feature_store=describe_store(store), indexes=indexes)
+
+
+def _describe_index(
+    client: QdrantClient, settings: Settings, store: FeatureStore, index: IndexConfig
+) -> list[IndexStatus]:
+    newest = store.newest()
+    serving = serving_collection(client, index.name)
+    rows = []
+    for collection in collections_of(client, index.name):
+        metadata = read_metadata(client, collection)
+        if metadata is None:
+            continue
+        rows.append(
+            IndexStatus(
+                index=index.name,
+                collection=collection,
+                fingerprint=metadata.fingerprint,
+                configured=_is_configured(metadata, index, newest),
+                serving=collection == serving,
+                points=count_points(client, collection),
+                expected_points=expected_points(settings.indexes_folder, collection),
+                version=metadata.version,
+                lag=_lag(store, newest, metadata),
+                model=metadata.encoder.model,
+                updated_at=metadata.updated_at,
+            )
+        )
+    if not any(row.configured for row in rows):
+        lag = store.count_changes(0, newest, index.categories) if newest else 0
+        rows.append(IndexStatus(index=index.name, configured=True, lag=lag, model=index.encoder.model))
+    return rows
+
+
+def _is_configured(metadata: IndexMetadata, index: IndexConfig, newest: Version | None) -> bool:
+    # Without loading the model: its name stands for it here.
+    decisive = {"model", "revision", "max_tokens"}
+    return (
+        newest is not None
+        and metadata.store_id == newest.store_id
+        and metadata.categories == sorted(set(index.categories))
+        and metadata.chunking == index.chunking.model_dump(mode="json")
+        and metadata.sparse == index.sparse.model_dump(mode="json")
+        and metadata.encoder_config.model_dump(include=decisive) == index.encoder.model_dump(include=decisive)
+    )
 
 
 def describe_store(store: FeatureStore) -> StoreStatus:
@@ -107,6 +139,8 @@ def describe_store(store: FeatureStore) -> StoreStatus:
     )
 
 
-def _lag(store: FeatureStore, version: int, categories: list[str]) -> int:
-    newest = store.newest()
-    return store.count_changes(version, newest, categories) if newest else 0
+def _lag(store: FeatureStore, newest: Version | None, metadata: IndexMetadata) -> int:
+    if newest is None:
+        return 0
+    is_of_this_store = metadata.store_id == newest.store_id and metadata.version <= newest.number
+    return store.count_changes(metadata.version if is_of_this_store else 0, newest, metadata.categories)

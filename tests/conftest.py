@@ -16,6 +16,7 @@ _ISOLATED = Path(tempfile.mkdtemp(prefix="feature-pipeline-tests-"))
 # Before zenml or the hub's client are imported: both read the environment once.
 os.environ.update(
     {
+        "ENV_FILE": str(_ISOLATED / "none.env"),  # never a developer's own
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "ZENML_CONFIG_PATH": str(_ISOLATED / "zenml"),

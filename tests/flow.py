@@ -100,10 +100,11 @@ class Flow:
     def extract(self, documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]]) -> RawDocuments:
         """Write what differs from the store as parts of a new run folder."""
         pages = documents if isinstance(documents, Mapping) else {self.config.categories[0].name: _paged(documents)}
+        by_name = {category.name: category for category in self.config.categories}
         folder = self.settings.runs_folder / str(next(self._runs))
         rules = self.config.cleaning.fingerprint(CLEANING_VERSION)
         counts = {
-            name: capture_changes(self.store, self.config.category(name), some, rules, folder / "raw", ignore)
+            name: capture_changes(self.store, by_name[name], some, rules, folder / "raw", ignore)
             for name, some in pages.items()
         }
         return RawDocuments(folder=folder / "raw", categories=counts)
@@ -133,7 +134,7 @@ class Flow:
         """Cut what changed since the version of the index into chunks."""
         encoder = load_encoder(index.encoder)
         collection = self.collection(cleaned, index)
-        since = version_to_start_from(self.client, collection, self.settings.indexes_folder)
+        since = version_to_start_from(self.client, collection, self.settings.indexes_folder, cleaned.version)
         folder = self.settings.runs_folder / str(next(self._runs)) / index.name
         handle = Chunks(folder=folder, index=index.name, collection=collection, since=since, version=cleaned.version)
         changes = self.store.changes(since, cleaned.at(), index.categories, COLUMNS)

@@ -27,7 +27,7 @@ def chunk(cleaned_documents: CleanedDocuments, index: IndexConfig) -> Annotated[
     fingerprint = index_fingerprint(index, encoder, CHUNKER_VERSION, version.store_id)
     collection = physical_name(index.name, fingerprint)
     with open_qdrant(settings) as client:
-        since = version_to_start_from(client, collection, settings.indexes_folder)
+        since = version_to_start_from(client, collection, settings.indexes_folder, version.number)
     handle = Chunks(
         folder=run_folder / index.name, index=index.name, collection=collection, since=since, version=version.number
     )

@@ -59,7 +59,11 @@ def clean_changes(
     changes = ChangeSet(list_parts(folder, "documents"), rejects, list_parts(raw_documents.folder, "removed"))
     totals = {name: total_counts(captured, outcomes[name]) for name, captured in raw_documents.categories.items()}
     counted = replace(run, counts=summed(totals.values()))
-    version = commit(store, changes, counted, check=partial(refuse_too_many_rejects, cleaning=cleaning))
+
+    def check(shares: CategoryShares) -> None:
+        refuse_too_many_rejects({name: shares[name] for name in totals if name in shares}, cleaning)
+
+    version = commit(store, changes, counted, check)
     return CleanedDocuments(
         folder=store.folder,
         version=version.number,

@@ -27,6 +27,7 @@ class EmbeddedPart:
     chunks: int
     embedded: int
     reused: int
+    precisions: frozenset[str]
 
 
 def embed_chunks(
@@ -44,11 +45,12 @@ def embed_chunks(
         folder=chunks.folder,
         index=chunks.index,
         collection=chunks.collection,
+        since=chunks.since,
         version=chunks.version,
         model=encoder.name,
         encoder_fingerprint=encoder.fingerprint,
         dimension=encoder.dimension,
-        precision=encoder.precision,
+        precisions=sorted(frozenset[str]().union(*(part.precisions for part in done))),
         chunks=sum(part.chunks for part in done),
         embedded=sum(part.embedded for part in done),
         reused=sum(part.reused for part in done),
@@ -80,7 +82,8 @@ def embed_part(
     sparse_vectors = [sparse(text) for text in rows.column("embedded_text").to_pylist()]
     number = int(part.stem.rsplit("-", 1)[1])
     write_part(folder, "embedded", number, _with_vectors(rows, dense, sparse_vectors, encoder.dimension))
-    return EmbeddedPart(chunks=len(hashes), embedded=len(missing), reused=len(known))
+    precisions = {*known.values(), *([encoder.precision] if missing else [])}
+    return EmbeddedPart(len(hashes), len(missing), len(known), frozenset(precisions))
 
 
 def _embed_and_store(texts: list[str], hashes: list[str], encoder: Encoder, vectors: VectorTable) -> None:

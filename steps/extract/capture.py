@@ -97,7 +97,8 @@ def _write_removed(store: FeatureStore, category: str, seen: list[pa.Array], fol
         if not len(present):
             raise TerminalError(
                 f"The source of category {category} is empty, but the feature store holds documents of it.",
-                "Nothing was deleted. If it was emptied on purpose, take the category out of the configuration.",
+                "Nothing was deleted: an empty source is not taken for one whose documents were all deleted. Check "
+                "`collection` and MONGO_DATABASE.",
             )
         table = pa.table([gone, pa.array([category] * len(gone))], schema=schema.DOCUMENT_IDS)
         write_part(folder, "removed", number, table)

@@ -8,11 +8,12 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, PyMongoError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from feature_store.errors import TerminalError, TransientError
+from feature_store.errors import PipelineError, TerminalError, TransientError
 from feature_store.tables import batches_of
 from steps.extract.fields import top_level
 
-PAGE_SIZE = 500
+PAGE_SIZE = 100  # documents of up to 16 MB
+_NO_RIGHTS = {13, 18}  # Unauthorized, AuthenticationFailed
 IDS_PER_CONFIRMATION = 100
 
 Document = dict[str, Any]
@@ -37,16 +38,34 @@ def read_pages(
         with source.find({}, {"_id": 1}).sort("_id", 1).batch_size(10 * page_size) as ids:
             for page in batches_of((document["_id"] for document in ids), page_size):
                 yield _fetch(source, page, projection)
-    except OperationFailure as error:
-        raise TerminalError(
+    except PyMongoError as error:
+        raise _explained(collection, error) from None
+
+
+def count_documents(database: Database[Document], collection: str) -> int:
+    """Return about how many documents a collection has, for the progress of reading it.
+
+    Raises:
+        TransientError: if the warehouse stops answering.
+        TerminalError: if it refuses to count.
+    """
+    try:
+        return database[collection].estimated_document_count()
+    except PyMongoError as error:
+        raise _explained(collection, error) from None
+
+
+def _explained(collection: str, error: PyMongoError) -> PipelineError:
+    if isinstance(error, OperationFailure) and error.code in _NO_RIGHTS:
+        return TerminalError(
             f"The warehouse refused to read the collection {collection}: code {error.code}.",
             "Give the user of MONGO_URI the role `read` on the database.",
-        ) from None
-    except PyMongoError as error:
-        raise TransientError(
-            f"The warehouse stopped answering while the collection {collection} was read ({type(error).__name__}).",
-            "Nothing was committed. Run again when it is back.",
-        ) from None
+        )
+    code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
+    return TransientError(
+        f"The warehouse stopped answering while the collection {collection} was read ({type(error).__name__}{code}).",
+        "Nothing was committed. Run again when it is back.",
+    )
 
 
 @retry(

@@ -12,7 +12,7 @@ from feature_store.materializers import HandleMaterializer
 from feature_store.progress import progress
 from feature_store.store import open_feature_store
 from steps.extract.capture import capture_changes
-from steps.extract.read import read_pages
+from steps.extract.read import count_documents, read_pages
 from steps.runtime import start_step
 from warehouse.connection import collection_names, open_warehouse
 
@@ -28,10 +28,10 @@ def extract(categories: list[CategoryConfig], rules: str) -> Annotated[RawDocume
     with open_warehouse(settings) as database:
         present = set(collection_names(database))
         for category in categories:
-            if category.collection not in present and category.optional and not any(store.document_ids(category.name)):
+            if category.collection not in present and category.optional:
                 logger.info("{}: the optional collection {} does not exist", category.name, category.collection)
                 continue
-            total = database[category.collection].estimated_document_count()
+            total = count_documents(database, category.collection)
             with progress(f"reading {category.name}", total) as advance:
                 pages = read_pages(database, category.collection, category.paths())
                 counts[category.name] = capture_changes(store, category, pages, rules, folder, advance)

@@ -59,10 +59,8 @@ def ensure_collection(
     metadata = read_metadata(client, collection)
     if metadata is None:
         metadata = _new_metadata(collection, index, encoder, store_id)
-        for attempt in retrying():
-            with attempt:
-                _create(client, collection, encoder, metadata)
-    present = set(client.get_collection(collection).payload_schema)
+        retrying()(_create, client, collection, encoder, metadata)
+    present = set(retrying()(client.get_collection, collection).payload_schema)
     for field, kind in fields.items():
         if field not in present:
             _index_field(client, collection, field, kind)
@@ -74,9 +72,7 @@ def publish(client: QdrantClient, metadata: IndexMetadata, collection: str) -> s
 
     This is the last thing that a load does: what it says is true from the first moment on.
     """
-    for attempt in retrying():
-        with attempt:
-            write_metadata(client, collection, metadata)
+    write_metadata(client, collection, metadata)
     serving = serving_collection(client, metadata.index)
     if serving == collection:
         return None
@@ -88,9 +84,7 @@ def publish(client: QdrantClient, metadata: IndexMetadata, collection: str) -> s
             create_alias=models.CreateAlias(collection_name=collection, alias_name=metadata.index)
         )
     )
-    for attempt in retrying():
-        with attempt:
-            client.update_collection_aliases(change_aliases_operations=operations)
+    retrying()(client.update_collection_aliases, change_aliases_operations=operations)
     return serving
 
 
@@ -124,6 +118,4 @@ def _index_field(client: QdrantClient, collection: str, field: str, kind: models
     with warnings.catch_warnings():
         # Local mode accepts payload indexes, and says that it does not use them.
         warnings.filterwarnings("ignore", message="Payload indexes have no effect")
-        for attempt in retrying():
-            with attempt:
-                client.create_payload_index(collection, field, field_schema=kind, wait=True)
+        retrying()(client.create_payload_index, collection, field, field_schema=kind, wait=True)

@@ -23,9 +23,7 @@ def upsert_part(client: QdrantClient, collection: str, part: Path, batch_size: i
     rows = read_part(part)
     for batch in rows.to_batches(max_chunksize=batch_size):
         points = [_point(row) for row in batch.to_pylist()]
-        for attempt in retrying():
-            with attempt:
-                client.upsert(collection, points=points, wait=True)
+        retrying()(client.upsert, collection, points=points, wait=True)
         advance(len(points))
     return int(rows.num_rows)
 
@@ -38,10 +36,8 @@ def remove_stale(client: QdrantClient, collection: str, parts: Iterable[Path], v
     for part in parts:
         document_ids = read_part(part).column("document_id").to_pylist()
         for some in tables.batches_of(document_ids, DOCUMENTS_PER_REMOVAL):
-            stale = _stale(some, version)
-            for attempt in retrying():
-                with attempt:
-                    client.delete(collection, points_selector=models.FilterSelector(filter=stale), wait=True)
+            stale = models.Filter(must=[_of(some)], must_not=[_written_by(version)])
+            retrying()(client.delete, collection, points_selector=models.FilterSelector(filter=stale), wait=True)
 
 
 def record_chunk_counts(indexes_folder: Path, collection: str, parts: Sequence[Path], since: int) -> None:
@@ -57,20 +53,36 @@ def record_chunk_counts(indexes_folder: Path, collection: str, parts: Sequence[P
         tables.forget_old_versions(lance.dataset(str(path)))
 
 
-def reconcile(client: QdrantClient, collection: str, indexes_folder: Path) -> int:
-    """Return the number of points, which must be that of the record.
+def reconcile(client: QdrantClient, collection: str, indexes_folder: Path, parts: Iterable[Path]) -> tuple[int, int]:
+    """Return the number of points and that of the record, which must be equal.
+
+    So must those of each group of the documents in ``parts``: a point too many here does not make up for one too few
+    there.
 
     Raises:
-        ReconciliationError: if it is not.
+        ReconciliationError: if they are not.
     """
+    for part in parts:
+        rows = read_part(part)
+        for batch in rows.to_batches(max_chunksize=DOCUMENTS_PER_REMOVAL):
+            documents = batch.column("document_id").to_pylist()
+            own = models.Filter(must=[_of(documents)])
+            found = retrying()(client.count, collection, count_filter=own, exact=True).count
+            _require_equal(
+                collection, found, sum(batch.column("chunks").to_pylist()), f" of {len(documents)} documents"
+            )
     points, expected = count_points(client, collection), expected_points(indexes_folder, collection)
+    _require_equal(collection, points, expected, "")
+    return points, expected
+
+
+def _require_equal(collection: str, points: int, expected: int, of_what: str) -> None:
     if points != expected:
         raise ReconciliationError(
-            f"The collection {collection} holds {points:,} points; the feature store's chunks are {expected:,}.",
+            f"The collection {collection} holds {points:,} points{of_what}, which have {expected:,} chunks.",
             "Its version was not moved. If something else writes to this collection, stop that; then delete the "
             "collection and run again: it is rebuilt without embedding anything anew.",
         )
-    return points
 
 
 def _point(row: dict[str, Any]) -> models.PointStruct:
@@ -80,11 +92,12 @@ def _point(row: dict[str, Any]) -> models.PointStruct:
     )
 
 
-def _stale(document_ids: list[str], version: int) -> models.Filter:
-    return models.Filter(
-        must=[models.FieldCondition(key="document_id", match=models.MatchAny(any=document_ids))],
-        must_not=[models.FieldCondition(key="table_version", match=models.MatchValue(value=version))],
-    )
+def _of(document_ids: list[str]) -> models.FieldCondition:
+    return models.FieldCondition(key="document_id", match=models.MatchAny(any=document_ids))
+
+
+def _written_by(version: int) -> models.FieldCondition:
+    return models.FieldCondition(key="table_version", match=models.MatchValue(value=version))
 
 
 def _without_repetition(rows: pa.Table) -> pa.Table:

@@ -8,7 +8,8 @@ from tempfile import TemporaryFile
 from feature_store.config import IndexConfig, PipelineConfig
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
-from feature_store.index import check_connection, collections_of, open_qdrant, read_metadata
+from feature_store.index import collection_names as qdrant_collections
+from feature_store.index import collections_of, open_qdrant, read_metadata, serving_collection
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from warehouse.connection import collection_names, open_warehouse
@@ -81,9 +82,18 @@ def check_warehouse(settings: Settings, config: PipelineConfig) -> Iterator[Find
     with open_warehouse(settings) as database:
         present = collection_names(database)
     yield Finding("warehouse", f"{settings.describe_warehouse()}, database {settings.mongo_database}")
+    store = open_feature_store(settings.feature_store_folder)
     for category in config.categories:
         if category.collection in present:
             yield Finding(f"category {category.name}", f"collection {category.collection}")
+        elif any(len(ids) for ids in store.document_ids(category.name)):
+            problem = ConfigurationError(
+                f"Category {category.name}: the collection {category.collection!r} is gone, but the feature store "
+                "holds documents of it.",
+                "A collection that vanished is not taken for one whose documents were deleted: restore it, or correct "
+                "`collection`.",
+            )
+            yield Finding(f"category {category.name}", "", problem)
         elif category.optional:
             yield Finding(f"category {category.name}", f"collection {category.collection} is missing, which is allowed")
         else:
@@ -98,18 +108,21 @@ def check_warehouse(settings: Settings, config: PipelineConfig) -> Iterator[Find
 def check_qdrant(settings: Settings, config: PipelineConfig) -> Iterator[Finding]:
     """Qdrant answers, and the names of the indexes are free or ours."""
     with open_qdrant(settings) as client:
-        check_connection(client, settings)
+        collections = qdrant_collections(client)
         yield Finding("qdrant", settings.describe_qdrant())
-        collections = {item.name for item in client.get_collections().collections}
         for index in config.indexes:
-            if index.name in collections:
-                problem = ConfigurationError(
-                    f"Index {index.name}: Qdrant has a collection of that name, so the alias cannot be made.",
-                    "Rename the index, or remove that collection.",
+            serving = serving_collection(client, index.name)
+            if index.name in collections or (serving and not serving.startswith(f"{index.name}__")):
+                problem: PipelineError = ConfigurationError(
+                    f"Index {index.name}: Qdrant has a collection or an alias of that name, and it is not ours.",
+                    "Rename the index, or remove that collection or alias.",
                 )
                 yield Finding(f"index {index.name}", "", problem)
             for collection in collections_of(client, index.name):
-                read_metadata(client, collection)
+                try:
+                    read_metadata(client, collection)
+                except TerminalError as foreign:
+                    yield Finding(f"index {index.name}", "", foreign)
 
 
 def check_encoders(_: Settings, config: PipelineConfig) -> Iterator[Finding]:
@@ -153,3 +166,5 @@ def _guarded(name: str, check: Check, settings: Settings, config: PipelineConfig
         yield from check(settings, config)
     except PipelineError as problem:
         yield Finding(name, "", problem)
+    except OSError as error:
+        yield Finding(name, "", TerminalError(f"{error}.", "Check DATA_DIR, its rights and its disk."))

@@ -40,7 +40,7 @@ class Branch(BaseModel):
     written: int
     removed: int
     points: int
-    precision: str
+    precisions: list[str]
     seconds: dict[str, float]
 
 
@@ -114,7 +114,7 @@ def summarise_branch(chunks: Chunks, embeddings: Embeddings, report: IndexReport
         written=report.written,
         removed=report.removed,
         points=report.points,
-        precision=embeddings.precision,
+        precisions=embeddings.precisions,
         seconds={"chunk": chunks.seconds, "embed": embeddings.seconds, "load": report.seconds},
     )
 

@@ -68,8 +68,9 @@ def eventually(condition, seconds=10):
 def opener(settings, body):
     """Start a process that opens the warehouse, prints its port and goes on with ``body``."""
     script = f"""
-        import os, sys, time
+        import os, signal, sys, time
         from pathlib import Path
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
         from feature_store.settings import Settings
         from warehouse.connection import open_warehouse
         with open_warehouse(Settings(_env_file=None, data_dir=Path({str(settings.data_dir)!r}))) as database:

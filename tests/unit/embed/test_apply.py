@@ -56,9 +56,9 @@ def write_chunks(folder, texts, number=0):
 
 def test_each_distinct_text_is_embedded_once(tmp_path, encoder, sparse, vectors):
     done = embed_part(write_chunks(tmp_path, TEXTS), encoder, sparse, vectors, tmp_path, ignore)
-    assert done == EmbeddedPart(chunks=6, embedded=3, reused=0)
+    assert done == EmbeddedPart(6, 3, 0, frozenset({"float32"}))
     assert sorted(encoder.texts) == ["a river", "a stone", "light"]
-    assert vectors.count() == 3
+    assert lance.dataset(str(vectors.path)).count_rows() == 3
 
 
 def test_a_second_call_embeds_nothing_and_writes_the_same(tmp_path, encoder, sparse, vectors):
@@ -66,7 +66,7 @@ def test_a_second_call_embeds_nothing_and_writes_the_same(tmp_path, encoder, spa
     embed_part(part, encoder, sparse, vectors, tmp_path / "first", ignore)
     again = WatchedEncoder(encoder.encoder, dies_after=0)
     done = embed_part(part, again, sparse, vectors, tmp_path / "second", ignore)
-    assert done == EmbeddedPart(chunks=6, embedded=0, reused=3)
+    assert done == EmbeddedPart(6, 0, 3, frozenset({"float32"}))
     first, second = (read_part(*list_parts(tmp_path / name, "embedded")) for name in ("first", "second"))
     assert first.equals(second)
 
@@ -74,7 +74,7 @@ def test_a_second_call_embeds_nothing_and_writes_the_same(tmp_path, encoder, spa
 def test_texts_of_another_part_are_reused(tmp_path, encoder, sparse, vectors):
     embed_part(write_chunks(tmp_path, TEXTS), encoder, sparse, vectors, tmp_path, ignore)
     done = embed_part(write_chunks(tmp_path, ["light", "bridge"], 1), encoder, sparse, vectors, tmp_path, ignore)
-    assert done == EmbeddedPart(chunks=2, embedded=1, reused=1)
+    assert done == EmbeddedPart(2, 1, 1, frozenset({"float32"}))
     assert encoder.texts.count("light") == 1
     assert [path.name for path in list_parts(tmp_path, "embedded")] == [
         "embedded-000000.parquet",
@@ -111,13 +111,13 @@ def test_a_crash_keeps_the_batches_that_were_stored(tmp_path, encoder, sparse, v
     dying = WatchedEncoder(encoder.encoder, dies_after=9)
     with pytest.raises(ModelCrashedError):
         embed_part(part, dying, sparse, vectors, tmp_path, ignore)
-    assert vectors.known([text_hash(text) for text in texts]) == {text_hash(text) for text in texts[:8]}
+    assert vectors.known([text_hash(text) for text in texts]) == {text_hash(text): "float32" for text in texts[:8]}
     assert list_parts(tmp_path, "embedded") == []
 
     done = embed_part(part, encoder, sparse, vectors, tmp_path, ignore)
-    assert done == EmbeddedPart(chunks=10, embedded=2, reused=8)
+    assert done == EmbeddedPart(10, 2, 8, frozenset({"float32"}))
     assert encoder.texts == texts[8:]
-    assert vectors.count() == 10
+    assert lance.dataset(str(vectors.path)).count_rows() == 10
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -131,7 +131,7 @@ def test_a_vector_that_is_not_finite_is_refused_and_not_stored(tmp_path, encoder
     with pytest.raises(TerminalError, match=text_hash("light")) as caught:
         embed_part(write_chunks(tmp_path, TEXTS), Broken(encoder.encoder), sparse, vectors, tmp_path, ignore)
     assert "precision to float32" in caught.value.remedy
-    assert vectors.count() == 0
+    assert lance.dataset(str(vectors.path)).count_rows() == 0
     assert list_parts(tmp_path, "embedded") == []
 
 

@@ -93,3 +93,11 @@ def test_sparse_vectors_have_distinct_indices_and_meet_on_the_same_stem():
 def test_the_language_decides_the_stems():
     english, german = (load_sparse_encoder(SparseConfig(language=name))[0] for name in ("english", "german"))
     assert german("die Häuser").indices == german("das Haus").indices != english("die Häuser").indices
+
+
+def test_another_pooling_of_the_same_weights_is_another_fingerprint(encoder, tiny_model, tmp_path):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    (pooling,) = copy.rglob("*Pooling/config.json")
+    pooling.write_text(pooling.read_text().replace('"mean"', '"cls"'))
+    other = load_encoder(EncoderConfig(model=str(copy), precision="float32"))
+    assert other.fingerprint != encoder.fingerprint

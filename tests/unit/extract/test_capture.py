@@ -77,14 +77,14 @@ def test_other_rules_make_every_document_a_change(flow):
     flow.commit([note("a", "alpha"), note("b", None)])
     pages = [[note("a", "alpha"), note("b", None)]]
     folder = flow.settings.runs_folder / "x"
-    counts = capture_changes(flow.store, flow.config.category("notes"), pages, "other", folder, ignore)
+    counts = capture_changes(flow.store, flow.config.categories[0], pages, "other", folder, ignore)
     assert counts == CaptureCounts(read=2, changed=2)
 
 
 @pytest.mark.parametrize(("change", "outcome"), [({"optional": True}, "unchanged"), ({"title": "topic"}, "changed")])
 def test_a_change_of_the_mapping_reads_documents_anew(flow, change, outcome):
     flow.commit([note("a", "alpha")])
-    category = flow.config.category("notes").model_copy(update=change)
+    category = flow.config.categories[0].model_copy(update=change)
     rules = flow.config.cleaning.fingerprint(CLEANING_VERSION)
     counts = capture_changes(
         flow.store, category, [[note("a", "alpha")]], rules, flow.settings.runs_folder / "x", ignore
@@ -98,7 +98,7 @@ def test_an_empty_source_does_not_delete_what_the_store_holds(flow, body, pages)
     flow.commit([note("a", body)])
     folder = flow.settings.runs_folder / "x"
     with pytest.raises(TerminalError, match="category notes is empty") as caught:
-        capture_changes(flow.store, flow.config.category("notes"), pages, "rules", folder, ignore)
+        capture_changes(flow.store, flow.config.categories[0], pages, "rules", folder, ignore)
     assert "Nothing was deleted" in caught.value.remedy
     assert list_parts(folder, "removed") == []
 
@@ -188,7 +188,5 @@ def test_categories_share_a_folder_without_overwriting_each_other(tmp_path):
 def test_progress_counts_every_document(flow):
     units = []
     pages = [[note(f"{page}-{number}", "x") for number in range(page)] for page in (3, 1, 2)]
-    capture_changes(
-        flow.store, flow.config.category("notes"), pages, "r", flow.settings.runs_folder / "x", units.append
-    )
+    capture_changes(flow.store, flow.config.categories[0], pages, "r", flow.settings.runs_folder / "x", units.append)
     assert units == [3, 1, 2]

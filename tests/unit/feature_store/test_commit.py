@@ -21,7 +21,7 @@ from feature_store.ids import document_id
 from feature_store.parts import list_parts
 from feature_store.store import open_feature_store
 from steps.clean.apply import refuse_too_many_rejects
-from tests.flow import Flow, note, notes_config
+from tests.flow import CATEGORY, Flow, note, notes_config
 
 
 @pytest.fixture
@@ -161,11 +161,10 @@ def test_an_empty_change_set_publishes_nothing(flow):
 
 def test_a_version_remembers_the_run_that_made_it(flow):
     flow.commit([note("a", "alpha")])
-    run = RunDescription("run-7", "abcdef", {"added": 1}, {"notes": "token"}, "said")
+    run = RunDescription("run-7", "abcdef", {"added": 1})
     part = list_parts(flow.settings.runs_folder / "0" / "clean", "documents")
     version = commit(flow.store, ChangeSet(documents=part), run)
     assert (version.run_id, version.config_fingerprint, version.counts) == ("run-7", "abcdef", {"added": 1})
-    assert (version.positions, version.message) == ({"notes": "token"}, "said")
     assert version == flow.store.newest()
     assert version.store_id == flow.store.version(1).store_id
 
@@ -471,3 +470,13 @@ def test_after_any_history_the_store_is_the_source_and_its_changes_lead_there_fr
 def test_the_store_can_be_opened_by_its_folder_alone(flow):
     flow.commit([note("a", "alpha")])
     assert open_feature_store(flow.store.folder).newest() == flow.store.newest()
+
+
+def test_rejects_of_a_category_that_is_no_longer_configured_do_not_stop_a_run(tmp_path):
+    old = {**CATEGORY, "name": "old", "collection": "old"}
+    lenient = {"max_rejected_share": 1.0, "rejected_share_minimum": 1}
+    flow = Flow(tmp_path, notes_config(categories=[CATEGORY, old], cleaning=lenient))
+    flow.commit({"notes": [[note("a", "alpha")]], "old": [[note("x", None)]]})
+    flow.config = notes_config(cleaning={**lenient, "max_rejected_share": 0.1})
+    _, cleaned = flow.commit([note("a", "alpha"), note("b", "beta")])
+    assert cleaned.version == 2

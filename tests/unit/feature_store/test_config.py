@@ -131,11 +131,6 @@ def test_the_size_of_a_category_overrides_that_of_the_index():
     assert chunking.size_for("posts") == WindowSize(window=100, overlap=10)
 
 
-def test_an_unknown_category_is_named():
-    with pytest.raises(ConfigurationError, match="There is no category 'mails'"):
-        validate_parameters(parameters(), "notes.yaml").category("mails")
-
-
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

@@ -106,7 +106,7 @@ def test_a_bad_variable_is_named_without_its_value(monkeypatch, variable, value)
 def test_the_environment_decides_over_the_dotenv_file(monkeypatch, tmp_path):
     (tmp_path / ".env").write_text("MONGO_DATABASE=from_file\nQDRANT_URL=http://file:6333\nSOMETHING_ELSE=1\n")
     monkeypatch.setenv("MONGO_DATABASE", "from_environment")
-    settings = load_settings()
+    settings = Settings(_env_file=tmp_path / ".env")
     assert (settings.mongo_database, settings.qdrant_url) == ("from_environment", "http://file:6333")
 
 

@@ -16,8 +16,6 @@ def make_version(number, **changes):
         "rejects_version": 5,
         "config_fingerprint": "abc",
         "counts": {"added": number},
-        "positions": {"notes": "x"},
-        "message": "ä",
     }
     return Version(**{**values, **changes})
 

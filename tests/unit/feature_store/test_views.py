@@ -84,7 +84,7 @@ def evil(tmp_path_factory):
     )  # fmt: skip
     embeddings = Embeddings(
         folder=flow.store.folder, index="notes_index", collection="notes_index__0", version=1, model=EVIL,
-        encoder_fingerprint="abc", dimension=32, precision="float32", chunks=1, embedded=1, seconds=2.0,
+        encoder_fingerprint="abc", dimension=32, precisions=["float32"], since=0, chunks=1, embedded=1, seconds=2.0,
     )  # fmt: skip
     report = IndexReport(
         index="notes_index",
@@ -111,11 +111,11 @@ def empty(tmp_path_factory):
             folder=folder,
             index="i",
             collection="i__0",
+            since=1,
             version=1,
             model="m",
             encoder_fingerprint="f",
             dimension=1,
-            precision="x",
         ),
         IndexReport: IndexReport(index="i", collection="i__0", version_before=1, version=1),
     }

@@ -135,3 +135,23 @@ def test_a_retriever_does_not_ask_a_collection_of_another_model(tmp_path, tiny_m
     except ConfigurationError:
         return
     assert "newcomer" not in {result.payload["source_id"] for result in results}
+
+
+def test_what_is_in_qdrant_does_not_decide_that_a_models_own_code_runs(flow):
+    collection = serving_collection(flow.client, "notes_index")
+    metadata = read_metadata(flow.client, collection)
+    trusting = metadata.encoder_config.model_copy(update={"trust_remote_code": True})
+    write_metadata(flow.client, collection, metadata.model_copy(update={"encoder_config": trusting}))
+    try:
+        with pytest.raises(ConfigurationError, match="brings its own code"):
+            Retriever.from_index(flow.client, "notes_index")
+        given = Retriever.from_index(flow.client, "notes_index", flow.config.indexes[0].encoder)
+        assert given.search("zebra")
+    finally:
+        write_metadata(flow.client, collection, metadata)
+
+
+def test_the_same_model_may_be_in_another_folder(flow, tiny_model, tmp_path):
+    moved = shutil.copytree(tiny_model, tmp_path / "moved")
+    encoder = flow.config.indexes[0].encoder.model_copy(update={"model": str(moved)})
+    assert Retriever.from_index(flow.client, "notes_index", encoder).search("zebra")

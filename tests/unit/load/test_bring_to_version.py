@@ -10,7 +10,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from tenacity import wait_none
 
 from feature_store import index as index_module
-from feature_store.errors import ReconciliationError, TerminalError
+from feature_store.errors import ReconciliationError, TerminalError, TransientError
 from feature_store.index import (
     chunk_counts_path,
     collections_of,
@@ -24,6 +24,7 @@ from feature_store.index import (
 )
 from feature_store.parts import list_parts, read_part
 from steps.load.collection import indexed_fields
+from steps.load.points import reconcile
 from tests.flow import Flow, note, notes_config
 
 TEXT = " ".join(f"word{number}" for number in range(120))
@@ -174,13 +175,57 @@ def test_loading_again_changes_nothing(flow, client):
     first = flow.run(DOCUMENTS)
     points = flow.points(first.index.report.collection)
     client.calls.clear()
-    again = flow.load(first.index.embeddings, first.cleaned, flow.config.indexes[0])
+    run = flow.run(DOCUMENTS)
+    again = run.index.report
     assert (again.version_before, again.version, again.written, again.removed) == (1, 1, 0, 0)
     assert again.points == again.expected_points == len(points)
-    run = flow.run(DOCUMENTS)
     assert (run.index.report.written, run.index.report.removed) == (0, 0)
     assert client.named("upsert", "delete", "update_collection", "update_collection_aliases", "create_collection") == []
     assert flow.points(first.index.report.collection).keys() == points.keys()
+
+
+def test_a_collection_that_is_removed_while_a_run_is_at_work_is_not_half_filled(flow):
+    flow.run(DOCUMENTS)
+    _, cleaned = flow.commit([*DOCUMENTS, note("new", "a new note")])
+    (index,) = flow.config.indexes
+    embeddings = flow.embed(flow.chunk(cleaned, index), index)
+    flow.client.delete_collection(embeddings.collection)
+    with pytest.raises(TransientError, match="went from version 1 to 0 while the run was at work"):
+        flow.load(embeddings, cleaned, index)
+    assert serving_collection(flow.client, "notes_index") is None
+    report = flow.run([*DOCUMENTS, note("new", "a new note")]).index.report
+    assert report.points == report.expected_points
+    assert {"a", "b", "c", "new"} == set(documents_of(flow, report.collection))
+
+
+def test_an_index_ahead_of_a_restored_feature_store_is_brought_back_to_it(flow):
+    flow.run(DOCUMENTS)
+    backup = flow.settings.feature_store_folder.with_name("backup")
+    shutil.copytree(flow.settings.feature_store_folder, backup)
+    changed = [note("a", "quite another text"), *DOCUMENTS[1:]]
+    flow.run(changed)
+    shutil.rmtree(flow.settings.feature_store_folder)
+    backup.rename(flow.settings.feature_store_folder)
+    run = flow.run(DOCUMENTS)
+    texts = {payload["text"] for payload, _ in flow.points(run.index.report.collection).values()}
+    assert "quite another text" not in texts
+    assert run.index.report.version == read_metadata(flow.client, run.index.report.collection).version == 1
+
+
+def test_one_point_too_many_does_not_make_up_for_one_too_few(flow):
+    run = flow.run(DOCUMENTS)
+    collection, (index,) = run.index.report.collection, flow.config.indexes
+    _, cleaned = flow.commit([note("a", f"{TEXT} and an end"), *DOCUMENTS[1:]])
+    embeddings = flow.embed(flow.chunk(cleaned, index), index)
+    flow.load(embeddings, cleaned, index)
+    documents = list_parts(embeddings.folder, "documents")
+    changed = flow.live()["a"]["document_id"]
+    lost = next(key for key, (payload, _) in flow.points(collection).items() if payload["document_id"] == changed)
+    flow.client.delete(collection, [lost])
+    flow.client.upsert(collection, [foreign_point({"document_id": "foreign", "table_version": 2})])
+    assert count_points(flow.client, collection) == expected_points(flow.settings.indexes_folder, collection)
+    with pytest.raises(ReconciliationError, match="points of 1 documents"):
+        reconcile(flow.client, collection, flow.settings.indexes_folder, documents)
 
 
 def test_a_crash_while_a_lost_record_is_made_anew_leaves_no_false_version(flow, monkeypatch):
@@ -204,7 +249,7 @@ def test_a_collection_that_lost_its_record_of_documents_is_filled_anew(flow):
     first = flow.run(DOCUMENTS)
     collection = first.index.report.collection
     shutil.rmtree(chunk_counts_path(flow.settings.indexes_folder, collection))
-    assert version_to_start_from(flow.client, collection, flow.settings.indexes_folder) == 0
+    assert version_to_start_from(flow.client, collection, flow.settings.indexes_folder, newest=9) == 0
     run = flow.run([DOCUMENTS[1], DOCUMENTS[2]])
     assert run.index.embeddings.embedded == 0
     assert set(documents_of(flow, collection)) == {"b", "c"}

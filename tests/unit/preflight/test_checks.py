@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
 from feature_store.errors import ConfigurationError, LockedError, PreflightError, TerminalError, TransientError
 from feature_store.index import open_qdrant
@@ -127,14 +127,38 @@ def test_a_collection_with_the_name_of_an_index_is_in_the_way(settings):
         client.create_collection("notes_index", vectors_config={})
     *_, finding = found_by("qdrant", settings, notes_config())
     assert finding.check == "index notes_index"
-    assert "Qdrant has a collection of that name" in str(finding.problem)
+    assert "Qdrant has a collection or an alias of that name" in str(finding.problem)
+
+
+def test_an_alias_of_somebody_else_is_in_the_way(settings):
+    with open_qdrant(settings) as client:
+        client.create_collection("theirs", vectors_config={})
+        alias = models.CreateAlias(collection_name="theirs", alias_name="notes_index")
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    *_, finding = found_by("qdrant", settings, notes_config())
+    assert "it is not ours" in str(finding.problem)
+
+
+def test_a_collection_that_vanished_is_found_before_any_work(settings):
+    flow = Flow(settings.data_dir, notes_config())
+    flow.commit([note("a", "alpha")])
+    *_, finding = found_by("warehouse", settings, notes_config(categories=[{**CATEGORY, "optional": True}]))
+    assert "is gone, but the feature store holds documents of it" in str(finding.problem)
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_problem_among_the_others(settings, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    unusable = settings.model_copy(update={"data_dir": tmp_path / "file" / "data"})
+    problems = [finding.problem for finding in run_checks(unusable, notes_config()) if finding.problem]
+    assert any("DATA_DIR" in str(problem) for problem in problems)
+    assert any("embedding model" in str(problem) for problem in problems)
 
 
 def test_a_foreign_collection_under_our_name_is_a_problem(settings):
     with open_qdrant(settings) as client:
         client.create_collection("notes_index__0123456789ab", vectors_config={})
-    with pytest.raises(TerminalError, match=r"notes_index__0123456789ab was not made by this pipeline"):
-        found_by("qdrant", settings, notes_config())
+    *_, finding = found_by("qdrant", settings, notes_config())
+    assert "notes_index__0123456789ab was not made by this pipeline" in str(finding.problem)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of the client that is refused
