@@ -24,7 +24,7 @@ setup: $(INSTALLED) ## Create .venv with the pinned dependencies and the feature
 run: $(INSTALLED) ## Fill the embedded warehouse if it is empty, run the pipeline, search
 	$(BIN)/feature-pipeline import samples
 	$(BIN)/feature-pipeline run
-	$(BIN)/feature-pipeline search "retry a function that failed, with growing pauses"
+	$(BIN)/feature-pipeline search "how do I retry a call with exponential backoff?"
 
 .PHONY: test
 test: lint types contracts ## Lint, types, import contracts, and all tests
