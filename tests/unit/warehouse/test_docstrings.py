@@ -1,4 +1,5 @@
 import importlib.metadata
+import re
 import sys
 
 import pytest
@@ -174,7 +175,7 @@ def test_hidden_folders_and_caches_are_left_out_and_tests_are_not(package):
         pytest.param(b'"""Text \xff."""', "utf-8", id="bytes that are no text"),
         pytest.param(b"# coding: no-such-encoding\n", "unknown encoding: no-such-encoding", id="unknown encoding"),
         pytest.param(b'"""Text."""\n\x00', "null bytes", id="null byte"),
-        pytest.param(b"x = " + b"-" * 100_000 + b"1", "MemoryError", id="too deep"),
+        pytest.param(b"x = " + b"-" * 100_000 + b"1", "MemoryError|too complex", id="too deep"),
     ],
 )
 def test_a_file_that_cannot_be_parsed_is_reported_and_the_others_are_read(package, content, reason):
@@ -183,7 +184,7 @@ def test_a_file_that_cannot_be_parsed_is_reported_and_the_others_are_read(packag
     documents, skipped = read("made_up_package")
     assert documents == before
     assert [item.path for item in skipped] == [package / "broken.py"]
-    assert reason in skipped[0].reason
+    assert re.search(reason, skipped[0].reason)
 
 
 def test_the_encoding_that_a_file_declares_is_heeded(tmp_path):
