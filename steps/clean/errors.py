@@ -2,4 +2,4 @@
 
 
 class UnparseableError(ValueError):
-    """A document that the parser of its format refuses; the message is the parser's."""
+    """A document that the parser of its format refuses, or that it had better not be given; the message says why."""

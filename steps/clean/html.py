@@ -9,6 +9,9 @@ from steps.clean.errors import UnparseableError
 from steps.clean.html_fragments import PAGE_CHROME, literal_soup_to_markdown, parse_html
 from steps.clean.markdown import clean_markdown
 
+# Parsing takes the square of the number of tags that are opened before one is closed: 13,000 take 14 s.
+_MOST_OPENED_TAGS = 2000
+
 # Without a fixed last day the result of the date search would depend on today.
 _DATE_SEARCH = {"original_date": True, "extensive_search": False, "max_date": "2100-01-01"}
 
@@ -27,9 +30,12 @@ def clean_html(text: str) -> str:
     """Return the main content of an HTML page or fragment as cleaned Markdown.
 
     Raises:
-        UnparseableError: if the parser gives up.
+        UnparseableError: if the parser gives up, or would take for ever.
     """
     source = remove_invisible(text)
+    opened = max(part.count("<") for part in source.split(">"))
+    if opened > _MOST_OPENED_TAGS:
+        raise UnparseableError(f"{opened:,} tags are opened in a row and none is closed")
     try:
         content = trafilatura.extract(
             source,

@@ -21,6 +21,10 @@ from steps.clean.errors import UnparseableError
 from steps.clean.html_fragments import literal_soup_to_markdown, parse_html
 from steps.clean.markdown import clean_markdown
 
+# docutils takes the square of the length of a paragraph with unbalanced markup: 40,000 characters take 8 s.
+_LONGEST_PARAGRAPH = 50_000
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
+
 _SETTINGS = {
     "file_insertion_enabled": False,
     "raw_enabled": False,
@@ -107,9 +111,13 @@ def clean_rst(text: str) -> str:
     Nothing is included from files. The text of roles and directives that docutils does not know is kept.
 
     Raises:
-        UnparseableError: if docutils gives up.
+        UnparseableError: if docutils gives up, or would take for ever.
     """
-    return clean_markdown(literal_soup_to_markdown(parse_html(_to_html(remove_invisible(text)))))
+    source = remove_invisible(text)
+    longest = max(len(paragraph) for paragraph in _BLANK_LINE.split(source))
+    if longest > _LONGEST_PARAGRAPH:
+        raise UnparseableError(f"a paragraph has {longest:,} characters, more than {_LONGEST_PARAGRAPH:,}")
+    return clean_markdown(literal_soup_to_markdown(parse_html(_to_html(source))))
 
 
 def sphinx_target(text: str) -> str:

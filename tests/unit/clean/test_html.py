@@ -65,3 +65,13 @@ def test_the_error_of_the_parser_is_passed_on(monkeypatch):
     monkeypatch.setattr(html_module.trafilatura, "extract", fail)
     with pytest.raises(UnparseableError, match="odd tree"):
         clean_html(PAGE)
+
+
+def test_a_page_of_tags_that_are_never_closed_is_refused_before_it_is_parsed():
+    with pytest.raises(UnparseableError, match="500,000 tags are opened in a row"):
+        clean_html("<a " * 500_000)
+
+
+def test_comparisons_in_a_script_are_no_unclosed_tags():
+    script = "".join(f"if (a < {number}) {{ b(); }}\n" for number in range(500))
+    assert "The text." in clean_html(f"<html><body><script>{script}</script><p>The text.</p></body></html>")

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steps.clean.errors import UnparseableError
 from steps.clean.rst import clean_rst, sphinx_target
 
 
@@ -61,3 +62,12 @@ def test_a_role_shows_what_sphinx_shows(text, expected):
 @given(st.text(st.sampled_from("ab *_`:.|\n=-~#>[]<\\ "), max_size=60))
 def test_marks_in_any_order_do_not_raise(text):
     assert clean_rst(text) == clean_rst(text)
+
+
+def test_a_paragraph_without_end_is_refused_before_it_is_parsed():
+    with pytest.raises(UnparseableError, match="a paragraph has 400,000 characters"):
+        clean_rst("**a " * 100_000)
+
+
+def test_a_long_text_of_many_paragraphs_is_read():
+    assert clean_rst("A paragraph of some words.\n\n" * 3000).count("A paragraph") == 3000
