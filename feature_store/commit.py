@@ -1,7 +1,7 @@
 """Committing a run: the changed documents become one new version, or nothing becomes visible at all."""
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from feature_store import schema, tables, versions
 from feature_store.parts import read_part
-from feature_store.store import DELETED, LIVE, FeatureStore, prepare_tables
+from feature_store.store import DELETED, IS_LIVE, LIVE, FeatureStore, prepare_tables
 from feature_store.versions import Version
 
 _CLOCK_SLACK_SECONDS = 5.0
@@ -120,7 +120,7 @@ def _mark_duplicates(store: FeatureStore, touched_texts: Iterable[str], number: 
     for some in tables.batches_of(sorted(touched_texts), tables.LOOKUP_BATCH):
         table = lance.dataset(str(store.documents_path))
         members = defaultdict(list)
-        condition = f"{tables.in_list('text_hash', some)} AND state = '{LIVE}'"
+        condition = f"{tables.in_list('text_hash', some)} AND {IS_LIVE}"
         for row in table.scanner(columns=_DUPLICATE_COLUMNS, filter=condition).to_table().to_pylist():
             members[row["text_hash"]].append(row)
         corrections = dict(pair for group in members.values() for pair in _corrections(group))
@@ -139,11 +139,6 @@ def _corrections(group: list[dict[str, object]]) -> Iterable[tuple[str, str | No
 
 
 def _category_shares(store: FeatureStore) -> CategoryShares:
-    live: Counter[str] = Counter()
-    documents = lance.dataset(str(store.documents_path))
-    for batch in documents.scanner(columns=["category"], filter=f"state = '{LIVE}'").to_batches():
-        live.update(batch.column("category").to_pylist())
-    rejected: Counter[str] = Counter()
-    for batch in lance.dataset(str(store.rejects_path)).scanner(columns=["category"]).to_batches():
-        rejected.update(batch.column("category").to_pylist())
+    live = tables.count_values(lance.dataset(str(store.documents_path)), "category", IS_LIVE)
+    rejected = tables.count_values(lance.dataset(str(store.rejects_path)), "category")
     return {category: (live[category], rejected[category]) for category in sorted({*live, *rejected})}

@@ -25,8 +25,6 @@ _SANE_LIMIT = 1_000_000
 _DECISIVE_FILES = {".safetensors", ".bin", ".pt", ".npz", ".json", ".txt", ".model", ".py"}
 _OTHER_BACKENDS = {"onnx", "openvino"}
 
-TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
-
 
 @dataclass(frozen=True, slots=True)
 class SparseVector:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from feature_store.errors import ConfigurationError, LockedError
-from feature_store.parts import write_json_atomically
+from feature_store.files import write_json_atomically
 from feature_store.versions import now
 
 _held: dict[Path, FileLock] = {}

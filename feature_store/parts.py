@@ -1,11 +1,9 @@
 """Part files: the unit of work. A stage reads one Parquet part and writes one, so memory stays flat."""
 
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,14 +45,3 @@ def remove_folder(folder: Path) -> None:
     """Remove a folder of parts; one that is not there is fine."""
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def write_json_atomically(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old content or the new, after a crash too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -21,6 +21,7 @@ from feature_store.versions import Version
 LIVE = "live"
 DELETED = "deleted"
 REJECTED = "rejected"
+IS_LIVE = f"state = '{LIVE}'"  # as an SQL condition
 _KNOWN_COLUMNS = [
     "document_id",
     "source_hash",
@@ -101,7 +102,7 @@ class FeatureStore:
         if newest is None:
             return
         condition = f"category = '{category}'"
-        live = self.documents(newest).scanner(columns=["document_id"], filter=f"{condition} AND state = '{LIVE}'")
+        live = self.documents(newest).scanner(columns=["document_id"], filter=f"{condition} AND {IS_LIVE}")
         rejected = self.rejects(newest).scanner(columns=["document_id"], filter=condition)
         for scanner in (live, rejected):
             for batch in scanner.to_batches():
@@ -118,9 +119,13 @@ class FeatureStore:
         """Return the number of rows that ``changes`` would yield."""
         return int(self.documents(version).count_rows(filter=_changed(since, categories)))
 
-    def count_documents(self, version: Version, condition: str = f"state = '{LIVE}'") -> int:
+    def count_documents(self, version: Version, condition: str = IS_LIVE) -> int:
         """Return the number of rows that fulfil an SQL ``condition`` at ``version``."""
         return int(self.documents(version).count_rows(filter=condition))
+
+    def count_duplicates(self, version: Version) -> int:
+        """Return the number of live documents whose text an earlier one has too."""
+        return self.count_documents(version, f"{IS_LIVE} AND duplicate_of IS NOT NULL")
 
 
 def _changed(since: int, categories: Sequence[str]) -> str:

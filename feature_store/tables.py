@@ -1,6 +1,7 @@
 """Helpers for Lance tables that every table of the product shares."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -55,6 +56,14 @@ def look_up(
     """Yield the rows whose ``column`` is one of ``values``, by index, a thousand values at a time."""
     for some in batches_of(values, LOOKUP_BATCH):
         yield from table.scanner(columns=columns, filter=in_list(column, some)).to_table().to_pylist()
+
+
+def count_values(table: lance.LanceDataset, column: str, condition: str | None = None) -> Counter[str]:
+    """Return how often each value of a column occurs in the rows that fulfil an SQL ``condition``."""
+    counts: Counter[str] = Counter()
+    for batch in table.scanner(columns=[column], filter=condition).to_batches():
+        counts.update(batch.column(column).to_pylist())
+    return counts
 
 
 def upsert(table: lance.LanceDataset, key: str, rows: pa.Table | pa.RecordBatchReader) -> None:

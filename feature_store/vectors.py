@@ -26,7 +26,8 @@ class VectorTable:
         if not tables.exists(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             tables.create(self.path, schema.vectors(dimension), ["text_hash"])
-        tables.ensure_indexed(self.path, ["text_hash"])
+        else:
+            tables.ensure_indexed(self.path, ["text_hash"])
 
     def known(self, text_hashes: Sequence[str]) -> dict[str, str]:
         """Return those of the hashes that have a vector, with the precision at which it was made."""

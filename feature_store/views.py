@@ -13,9 +13,10 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
+from feature_store import tables
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, Handle, IndexReport, RawDocuments
 from feature_store.parts import list_parts, read_part
-from feature_store.store import LIVE
+from feature_store.store import IS_LIVE
 
 SAMPLES = 10
 EXCERPT = 300
@@ -183,35 +184,31 @@ def length_histogram(lengths: Sequence[int]) -> dict[str, int]:
 
 
 def _statistics(handle: CleanedDocuments) -> dict[str, Any]:
-    version, store = handle.at(), handle.store()
     categories: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     lengths: Counter[str] = Counter()
     documents = characters = 0
     columns = ["category", "language", "characters"]
-    for batch in handle.dataset().scanner(columns=columns, filter=f"state = '{LIVE}'").to_batches():
+    for batch in handle.dataset().scanner(columns=columns, filter=IS_LIVE).to_batches():
         rows = batch.to_pydict()
         documents += batch.num_rows
         characters += sum(rows["characters"])
         categories.update(rows["category"])
         languages.update(language or "not told" for language in rows["language"])
         lengths.update(length_histogram(rows["characters"]))
-    reasons: Counter[str] = Counter()
-    for batch in store.rejects(version).scanner(columns=["reason"]).to_batches():
-        reasons.update(batch.column("reason").to_pylist())
     return {
         "documents": documents,
         "characters": characters,
         "categories": categories,
         "languages": languages,
         "lengths": {label: lengths[label] for label in length_histogram([])},
-        "reasons": reasons,
+        "reasons": tables.count_values(handle.store().rejects(handle.at()), "reason"),
     }
 
 
 def _samples_page(handle: CleanedDocuments) -> str:
     columns = ["document_id", "category", "title", "url", "author", "characters", "text"]
-    rows = handle.dataset().scanner(columns=columns, filter=f"state = '{LIVE}'", limit=SAMPLES).to_table().to_pylist()
+    rows = handle.dataset().scanner(columns=columns, filter=IS_LIVE, limit=SAMPLES).to_table().to_pylist()
     samples = [
         f"<h3>{escape(row['title'] or row['document_id'])}</h3><p class=meta>{escape(row['category'])} · "
         f"{row['characters']:,} characters · {escape(row['author'] or 'no author')} · {escape(row['url'] or 'no url')}"

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 from qdrant_client import QdrantClient
 
+from feature_store import tables
 from feature_store.config import IndexConfig, PipelineConfig
 from feature_store.index import (
     IndexMetadata,
@@ -16,7 +17,7 @@ from feature_store.index import (
     serving_collection,
 )
 from feature_store.settings import Settings
-from feature_store.store import LIVE, FeatureStore, open_feature_store
+from feature_store.store import IS_LIVE, FeatureStore, open_feature_store
 from feature_store.versions import Version
 
 
@@ -125,16 +126,13 @@ def describe_store(store: FeatureStore) -> StoreStatus:
     newest = store.newest()
     if newest is None:
         return StoreStatus()
-    categories: dict[str, int] = {}
-    for batch in store.documents(newest).scanner(columns=["category"], filter=f"state = '{LIVE}'").to_batches():
-        for name in batch.column("category").to_pylist():
-            categories[name] = categories.get(name, 0) + 1
+    categories = tables.count_values(store.documents(newest), "category", IS_LIVE)
     return StoreStatus(
         version=newest.number,
         created_at=newest.created_at,
-        documents=sum(categories.values()),
+        documents=categories.total(),
         rejects=int(store.rejects(newest).count_rows()),
-        duplicates=store.count_documents(newest, f"state = '{LIVE}' AND duplicate_of IS NOT NULL"),
+        duplicates=store.count_duplicates(newest),
         categories=categories,
     )
 

@@ -30,6 +30,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from feature_store.errors import ConfigurationError, TransientError
+from feature_store.files import write_json_atomically
 from feature_store.settings import Settings
 
 HOST = "127.0.0.1"
@@ -168,7 +169,7 @@ def _started(files: ServerFiles, lock: int, deadline: float) -> Server:
         )
     try:
         port = _awaited_port(files, process, deadline)
-        _write_state(files.state, process.pid, port)
+        write_json_atomically(files.state, {"pid": process.pid, "port": port})
     except BaseException:  # Ctrl-C included: no server may stay behind without a user
         process.kill()
         process.wait()
@@ -264,12 +265,6 @@ def _answers(port: int) -> bool:
     finally:
         client.close()
     return True
-
-
-def _write_state(path: Path, pid: int, port: int) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"pid": pid, "port": port}), encoding="utf-8")
-    temporary.replace(path)
 
 
 def _recorded_server(files: ServerFiles) -> Server | None:

@@ -7,8 +7,9 @@ from zenml import step
 from zenml.types import MarkdownString
 
 from feature_store import lock
+from feature_store.files import write_json_atomically
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
-from feature_store.parts import remove_folder, write_json_atomically
+from feature_store.parts import remove_folder
 from steps.report.summary import summarise_run, to_lines, to_markdown
 from steps.runtime import run_id, start_step
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from feature_store.errors import ReconciliationError
 from feature_store.handles import Chunks, CleanCounts, CleanedDocuments, Embeddings, IndexReport, RawDocuments
-from feature_store.store import LIVE
+from feature_store.store import IS_LIVE
 from feature_store.versions import now
 
 _BRANCH_FIELDS = (
@@ -93,7 +93,7 @@ def summarise_run(
         version_before=cleaned.previous_version,
         version=cleaned.version,
         categories=cleaned.categories,
-        duplicates=count_duplicates(cleaned),
+        duplicates=cleaned.store().count_duplicates(cleaned.at()),
         indexes=branches,
         invariants=prove_invariants(cleaned, stages),
         seconds=stage_seconds(raw, cleaned, branches),
@@ -164,18 +164,13 @@ def _everything_is_accounted_for(cleaned: CleanedDocuments) -> Invariant:
     read = kept = rejected = 0
     for name, counts in cleaned.categories.items():
         read += counts.read
-        kept += store.count_documents(version, f"category = '{name}' AND state = '{LIVE}'")
+        kept += store.count_documents(version, f"category = '{name}' AND {IS_LIVE}")
         rejected += int(store.rejects(version).count_rows(filter=f"category = '{name}'"))
     return Invariant(
         name="documents read = kept + rejected",
         holds=read == kept + rejected,
         figures=f"{read:,} read, {kept:,} kept, {rejected:,} rejected",
     )
-
-
-def count_duplicates(cleaned: CleanedDocuments) -> int:
-    """Return the number of live documents whose text another one has too."""
-    return cleaned.store().count_documents(cleaned.at(), f"state = '{LIVE}' AND duplicate_of IS NOT NULL")
 
 
 def stage_seconds(raw: RawDocuments, cleaned: CleanedDocuments, branches: Sequence[Branch]) -> dict[str, float]:

@@ -5,13 +5,13 @@ import json
 import pyarrow as pa
 import pytest
 
+from feature_store.files import write_json_atomically
 from feature_store.parts import (
     count_rows,
     list_parts,
     map_parts,
     read_part,
     remove_folder,
-    write_json_atomically,
     write_part,
 )
 

@@ -8,7 +8,6 @@ from markdown_it import MarkdownIt
 from feature_store.errors import ReconciliationError
 from steps.report.summary import (
     RunSummary,
-    count_duplicates,
     prove_invariants,
     stage_seconds,
     summarise_branch,
@@ -49,7 +48,7 @@ def summary_of(run, **changes):
         "version_before": run.cleaned.previous_version,
         "version": run.cleaned.version,
         "categories": run.cleaned.categories,
-        "duplicates": count_duplicates(run.cleaned),
+        "duplicates": run.cleaned.store().count_duplicates(run.cleaned.at()),
         "indexes": [branch],
         "invariants": prove_invariants(run.cleaned, [stages_of(run)]),
         "seconds": stage_seconds(run.raw, run.cleaned, [branch]),
@@ -97,7 +96,7 @@ def test_all_broken_promises_are_named(run):
 
 
 def test_duplicates_are_counted_without_the_first(run):
-    assert count_duplicates(run.cleaned) == 1
+    assert run.cleaned.store().count_duplicates(run.cleaned.at()) == 1
 
 
 def test_a_branch_has_the_figures_of_its_three_stages(run):
