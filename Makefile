@@ -8,7 +8,7 @@ export ZENML_ANALYTICS_OPT_IN ?= false
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11 …" % v)'
@@ -51,6 +51,10 @@ format: $(INSTALLED) ## Mend style and format
 .PHONY: dashboard
 dashboard: $(INSTALLED) ## Open the ZenML dashboard with all runs (stop it by Ctrl-C)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/feature-pipeline dashboard
+
+.PHONY: bench-incremental
+bench-incremental: $(INSTALLED) ## Measure what a run costs when little has changed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.incremental
 
 .PHONY: lock
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock

@@ -1,7 +1,8 @@
 """The command line: thin commands over the rooms that do the work.
 
 Exit codes: 0 done, 1 failed, 2 configuration or usage, 3 preflight, 4 another run at work, 5 too many documents
-rejected, 6 the index does not add up, 130 interrupted.
+rejected, 6 the index does not add up, 7 done but for deletions that were held back, 8 the plan no longer fits, 130
+interrupted.
 """
 
 import errno
@@ -9,7 +10,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,16 +21,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from feature_store.config import DEFAULT_CONFIG, PipelineConfig, load_config
+from feature_store.config import DEFAULT_CONFIG, PipelineConfig, RunOptions, load_config, validate_parameters
 from feature_store.errors import PipelineError
 from feature_store.log import configure_command_logging
 from feature_store.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from pipelines.plan import Plan
     from steps.report.summary import RunSummary
     from warehouse.imports.docstrings import SkippedFile
     from warehouse.imports.store import ImportCounts
 
+DELETIONS_HELD_BACK = 7
 INTERRUPTED = 130
 
 application = typer.Typer(
@@ -44,22 +47,100 @@ application.add_typer(imports, name="import")
 Config = Annotated[Path, typer.Option("--config", "-c", help="Run configuration (YAML).", dir_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Collection = Annotated[str, typer.Option("--collection", help="Collection of the warehouse to write to.")]
+CaptureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--capture", help="Capture every category by this mode, this time: auto, hash, timestamp, log or outbox."
+    ),
+]
+ApprovedDeletions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--approve-deletions", metavar="CATEGORY=COUNT", help="Let up to COUNT deletions through; may be repeated."
+    ),
+]
+MaxChanges = Annotated[
+    int | None, typer.Option(min=1, help="Take at most so many changed documents from each log or outbox.")
+]
 output = Console()
 
 
-@application.command(epilog="Example: feature-pipeline run -c configs/gte_large.yaml")
-def run(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # noqa: FBT002
-    """Run the feature pipeline, as `zenml pipeline run feature_pipeline` does, and print its summary."""
-    load_config(config)
+@application.command(epilog="Example: feature-pipeline run -c configs/gte_large.yaml --approve-deletions articles=512")
+def run(
+    config: Config = DEFAULT_CONFIG,
+    capture: CaptureOption = None,
+    approve_deletions: ApprovedDeletions = None,
+    max_changes: MaxChanges = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done, as `plan` does.")] = False,  # noqa: FBT002
+    from_plan: Annotated[
+        Path | None, typer.Option(help="Do exactly what this plan (`plan --json`) says, or refuse.", dir_okay=False)
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Run the feature pipeline, as `zenml pipeline run feature_pipeline` does, and print its summary.
+
+    Exits with 7 if deletions were held back: everything else was done.
+    """
+    if plan and from_plan:
+        raise typer.BadParameter("give --plan or --from-plan")
+    pipeline_config = load_config(config)
+    options = _options(pipeline_config, capture, approve_deletions, max_changes)
+    if plan:
+        _plan(pipeline_config, options, as_json)
+        return
     settings = _started()
     from pipelines.run import run_feature_pipeline
 
+    if from_plan is not None:
+        from pipelines.plan import options_of_plan
+
+        if options.model_fields_set:
+            raise typer.BadParameter("the plan has the options of the run; give others when you make it")
+        options = options_of_plan(from_plan)
     if as_json:
         with _stdout_to_stderr():
-            summary = run_feature_pipeline(config, settings)
+            summary = run_feature_pipeline(config, settings, options)
         _print_json(summary.model_dump(mode="json"))
-        return
-    _print_summary(run_feature_pipeline(config, settings))
+    else:
+        summary = run_feature_pipeline(config, settings, options)
+        _print_summary(summary)
+    if summary.held_back():
+        raise typer.Exit(DELETIONS_HELD_BACK)
+
+
+@application.command(epilog="Example: feature-pipeline plan --json > plan.json")
+def plan(
+    config: Config = DEFAULT_CONFIG,
+    capture: CaptureOption = None,
+    approve_deletions: ApprovedDeletions = None,
+    max_changes: MaxChanges = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what a run would do, by category and index, and about how long it would take; nothing is written."""
+    pipeline_config = load_config(config)
+    _plan(pipeline_config, _options(pipeline_config, capture, approve_deletions, max_changes), as_json)
+
+
+@application.command(epilog="Example: feature-pipeline watch --every 5 --max-changes 500")
+def watch(
+    config: Config = DEFAULT_CONFIG,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for changes.")] = 10.0,
+    max_changes: MaxChanges = 1000,
+) -> None:
+    """Follow the warehouse and run the pipeline in micro-batches, until Ctrl-C or SIGTERM.
+
+    Outages are waited for. What changes while nobody watches is taken by the next start.
+    """
+    os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN")  # one line a batch is enough
+    pipeline_config = load_config(config)
+    options = RunOptions(max_changes=max_changes)
+    settings = _started()
+    from pipelines.watch import watch_warehouse
+    from pipelines.watch_display import shown_status
+
+    with shown_status() as tell:
+        status = watch_warehouse(config, pipeline_config.model_copy(update={"options": options}), settings, every, tell)
+    output.print(f"Stopped after {status.batches:,} batches with {status.changes:,} changed documents.")
 
 
 @application.command(epilog="Example: feature-pipeline doctor --json")
@@ -261,28 +342,85 @@ def _disk_is_full(error: Exception) -> bool:
 
 
 def _print_summary(summary: "RunSummary") -> None:
-    from steps.report.summary import DOCUMENT_COUNTS, headline
+    from steps.report.summary import BRANCH_COUNTS, DOCUMENT_COUNTS, describe_capture, describe_held_back, headline
 
     output.print(f"\n[bold]{headline(summary)}[/]\n")
-    documents = Table("category", *(name.replace("_", " ") for name in DOCUMENT_COUNTS), box=None)
-    for name, counts in summary.categories.items():
-        documents.add_row(name, *(f"{getattr(counts, field):,}" for field in DOCUMENT_COUNTS))
-    output.print(documents)
-    fields = ("chunks", "embedded", "reused", "written", "removed", "points")
-    indexes = Table("index", *fields, box=None)
-    for branch in summary.indexes:
-        indexes.add_row(branch.index, *(f"{getattr(branch, field):,}" for field in fields))
-    output.print(indexes)
+    _print_counts_of("category", summary.categories, DOCUMENT_COUNTS)
+    for name, capture in summary.captures.items():
+        output.print(f"[dim]{escape(describe_capture(name, capture))}[/]")
+    _print_counts_of("index", {branch.index: branch for branch in summary.indexes}, BRANCH_COUNTS)
     for invariant in summary.invariants:
         output.print(f"[green]✓[/] {invariant.name}: {invariant.figures}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.seconds.items())
     output.print(f"Seconds: {seconds}\n")
+    for line in describe_held_back(summary):
+        output.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+
+
+def _plan(config: PipelineConfig, options: RunOptions, as_json: bool) -> None:  # noqa: FBT001
+    settings = _started()
+    from pipelines.plan import make_plan
+
+    made = make_plan(settings, config.model_copy(update={"options": options}))
+    if as_json:
+        _print_json(made.model_dump(mode="json"))
+    else:
+        _print_plan(made)
+
+
+def _print_plan(made: "Plan") -> None:
+    for line in made.configuration:
+        output.print(escape(line))
+    from steps.report.summary import DOCUMENT_COUNTS
+
+    _print_counts_of("category", {category.category: category for category in made.categories}, DOCUMENT_COUNTS)
+    for category in made.categories:
+        more = " More changes wait in the source." if category.more else ""
+        output.print(f"[dim]{escape(f'{category.category}: captured by {category.mode}; {category.reason}.{more}')}[/]")
+    fields = ("documents", "chunks", "unchanged", "embed", "reuse", "write", "update", "remove")
+    _print_counts_of("index", {index.index: index for index in made.indexes}, fields)
+    if made.seconds:
+        parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in made.seconds.items())
+        output.print(f"About {sum(made.seconds.values()):.0f} s, as fast as the last runs were ({parts}).")
+    else:
+        output.print("How long it takes is not known: no run has finished yet.")
+
+
+def _print_counts_of(label: str, rows: Mapping[str, object], fields: Sequence[str]) -> None:
+    """Print a table of the rows' fields; one that is 0 in all rows is left out, None is unknown."""
+    shown = [field for field in fields if any(getattr(row, field) != 0 for row in rows.values())] or fields[:1]
+    table = Table(label, *(field.replace("_", " ") for field in shown), box=None)
+    for name, row in rows.items():
+        figures = [getattr(row, field) for field in shown]
+        table.add_row(name, *("?" if figure is None else f"{figure:,}" for figure in figures))
+    output.print(table)
 
 
 def _started() -> Settings:
     settings = load_settings()
     configure_command_logging(settings)
     return settings
+
+
+def _options(
+    config: PipelineConfig, capture: str | None, approve_deletions: Sequence[str] | None, max_changes: int | None
+) -> RunOptions:
+    given: dict[str, Any] = {}
+    if capture is not None:
+        given["capture"] = capture
+    if approve_deletions:
+        given["approved_deletions"] = dict(_approval(text) for text in approve_deletions)
+    if max_changes is not None:
+        given["max_changes"] = max_changes
+    parameters = config.model_dump(exclude={"options"})
+    return validate_parameters({**parameters, "options": given}, "the command line").options if given else RunOptions()
+
+
+def _approval(text: str) -> tuple[str, int]:
+    category, separator, count = text.partition("=")
+    if not separator or not count.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not CATEGORY=COUNT", param_hint="--approve-deletions")
+    return category, int(count)
 
 
 def _first_index(config: PipelineConfig) -> str:

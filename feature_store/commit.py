@@ -12,7 +12,7 @@ import pyarrow as pa
 from feature_store import schema, tables, versions
 from feature_store.parts import read_part
 from feature_store.store import DELETED, IS_LIVE, LIVE, FeatureStore, prepare_tables
-from feature_store.versions import Version
+from feature_store.versions import Position, Version
 
 _CLOCK_SLACK_SECONDS = 5.0
 _DUPLICATE_COLUMNS = ["document_id", "text_hash", "added_in", "duplicate_of"]
@@ -33,11 +33,12 @@ class ChangeSet:
 
 @dataclass(frozen=True, slots=True)
 class RunDescription:
-    """What a version remembers of the run that made it."""
+    """What a version remembers of the run that made it; ``positions`` move with it or not at all."""
 
     run_id: str
     config_fingerprint: str
     counts: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
 
 
 CategoryShares = dict[str, tuple[int, int]]
@@ -49,13 +50,15 @@ def commit(
     run: RunDescription,
     check: Callable[[CategoryShares], None] = lambda _: None,
 ) -> Version:
-    """Write the changes and publish them as one version; without changes, return the newest version as it is.
+    """Write the changes and publish them as one version; without changes, move the positions only.
 
     ``check`` sees the numbers of live and of rejected documents for each category before anything is published, and
     raises to refuse. A crash at any point leaves the newest version as it was.
     """
     newest = store.newest()
+    positions = {**store.positions(), **run.positions}
     if newest is not None and changes.is_empty():
+        versions.save_positions(store.folder, newest, positions)
         return newest
     started = time.time() - _CLOCK_SLACK_SECONDS
     store_id, number = prepare_tables(store)
@@ -79,6 +82,7 @@ def commit(
         rejects_version=lance.dataset(str(store.rejects_path)).version,
         config_fingerprint=run.config_fingerprint,
         counts=run.counts,
+        positions=positions,
     )
     versions.publish_version(store.folder, version)
     return version

@@ -14,12 +14,14 @@ from feature_store.errors import ConfigurationError
 from feature_store.ids import fingerprint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DEFAULT_OUTBOX = "outbox"
 DEFAULT_CONFIG = REPOSITORY / "configs" / "feature.yaml"
 
 SourceFormat = Literal["text", "markdown", "rst", "html", "docstring"]
 # No double underscore: it separates an index from its fingerprint.
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=63)]
 DottedPath = Annotated[str, Field(pattern=r"^[^.$\x00][^\x00]*$", max_length=200)]
+CaptureMode = Literal["auto", "hash", "timestamp", "log", "outbox"]
 
 # The keys of a run configuration that this pipeline uses; ZenML itself ignores misspelt ones in silence.
 RUN_CONFIGURATION_KEYS = {"parameters", "settings", "run_name", "tags", "enable_step_logs", "extra"}
@@ -35,6 +37,38 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _as_mode(value: Any) -> Any:
+    return {"mode": value} if isinstance(value, str) else value
+
+
+class CaptureConfig(Strict):
+    """How changes of a collection are found; a plain string is the ``mode``.
+
+    ``hash`` reads every document and compares. ``timestamp`` reads what is new by ``field``, a date that every write
+    moves, from ``overlap_seconds`` before the watermark on, and compares ids to find deletions and documents that the
+    field does not show; without ``compare_ids`` deletions are seen only by the category's ``deleted_field``. ``log``
+    follows the change stream. ``outbox`` drains the collection ``outbox``, which the application or a trigger writes.
+    ``auto`` takes ``log`` where the server has a log, else ``timestamp`` where ``field`` is given and indexed, else
+    ``hash``.
+    """
+
+    mode: CaptureMode = "auto"
+    field: DottedPath | None = None
+    overlap_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 60.0
+    compare_ids: bool = True
+    outbox: Annotated[str, Field(min_length=1, max_length=200)] = DEFAULT_OUTBOX
+
+    @model_validator(mode="after")
+    def has_what_its_mode_needs(self) -> Self:
+        if self.mode == "timestamp" and self.field is None:
+            raise ValueError("capture mode timestamp needs `field`: the path of a date that every write moves")
+        if self.field is not None and self.mode not in {"timestamp", "auto"}:
+            raise ValueError(f"`field` means nothing to capture mode {self.mode}; remove it or change `mode`")
+        if self.outbox != DEFAULT_OUTBOX and self.mode != "outbox":
+            raise ValueError(f"`outbox` means nothing to capture mode {self.mode}; remove it or change `mode`")
+        return self
+
+
 class CategoryConfig(Strict):
     """Maps one collection of the warehouse to the fields that matter.
 
@@ -42,7 +76,8 @@ class CategoryConfig(Strict):
     taken as it is, a list is joined by blank lines, a mapping gives each of its texts under its key as a heading.
     ``format_field`` names a field that states the format document by document (``text/x-rst``, ``markdown``, …);
     ``format`` holds where it is missing. ``metadata`` maps names in the payload to paths. An ``optional`` collection
-    may be missing from the warehouse.
+    may be missing from the warehouse. Documents whose ``deleted_field`` is set (to anything but null, false, 0 or an
+    empty string) count as deleted.
     """
 
     name: Name
@@ -58,6 +93,18 @@ class CategoryConfig(Strict):
     external_id: DottedPath | None = None
     metadata: dict[Name, DottedPath] = Field(default_factory=dict)
     optional: bool = False
+    capture: Annotated[CaptureConfig, BeforeValidator(_as_mode)] = CaptureConfig()
+    deleted_field: DottedPath | None = None
+
+    @model_validator(mode="after")
+    def deletions_can_be_seen(self) -> Self:
+        if self.capture.mode == "timestamp" and not self.capture.compare_ids and self.deleted_field is None:
+            raise ValueError("without `capture.compare_ids` deletions need `deleted_field`; set one of them")
+        return self
+
+    def mapping(self) -> dict[str, Any]:
+        """Return the part of the category that decides what its documents become, not how they are captured."""
+        return self.model_dump(mode="json", exclude={"optional", "capture", "deleted_field"})
 
     def paths(self) -> list[str]:
         """Return every dotted path that the category reads, sorted, without repetition."""
@@ -158,12 +205,50 @@ class IndexConfig(Strict):
     upsert_batch: Annotated[int, Field(ge=1, le=2048)] = 128
 
 
+class DeletionGuard(Strict):
+    """Deletions of a category are held back when they are more than both limits allow.
+
+    ``max_share`` is that of the documents which the feature store holds of the category.
+    """
+
+    max_documents: Annotated[int, Field(ge=0)] = 100
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class PlanReference(Strict):
+    """What a run that applies a plan has to find as the plan found it.
+
+    ``digests`` names, for each category, the documents that differ and how; ``version`` is that of the feature store
+    (0 before the first).
+    """
+
+    version: int
+    config_fingerprint: str
+    digests: dict[Name, str]
+
+
+class RunOptions(Strict):
+    """What holds for one run only and is no part of the configuration's fingerprint.
+
+    ``capture`` takes the place of every category's own mode. ``approved_deletions`` are ceilings: a category with no
+    more deletions than that has them applied, whatever the guard says. ``max_changes`` bounds the documents that a run
+    takes from each log or outbox; the rest waits for the next run.
+    """
+
+    capture: CaptureMode | None = None
+    approved_deletions: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    max_changes: Annotated[int, Field(ge=1)] | None = None
+    plan: PlanReference | None = None
+
+
 class PipelineConfig(Strict):
     """Everything that a run needs to know and that is not a service or a secret."""
 
     categories: Annotated[list[CategoryConfig], Field(min_length=1)]
     cleaning: CleaningConfig = CleaningConfig()
+    deletions: DeletionGuard = DeletionGuard()
     indexes: list[IndexConfig] = Field(default_factory=list)
+    options: RunOptions = RunOptions()
 
     @model_validator(mode="after")
     def names_are_unique_and_known(self) -> Self:
@@ -178,11 +263,16 @@ class PipelineConfig(Strict):
                 raise ValueError(
                     f"index {index.name} asks for unknown categories {', '.join(unknown)}; known are {', '.join(known)}"
                 )
+        unknown = sorted(set(self.options.approved_deletions) - set(known))
+        if unknown:
+            raise ValueError(
+                f"approved_deletions names unknown categories {', '.join(unknown)}; known are {', '.join(known)}"
+            )
         return self
 
     def fingerprint(self) -> str:
-        """Return 12 hexadecimal characters that name this configuration."""
-        return fingerprint(self.model_dump(mode="json"))
+        """Return 12 hexadecimal characters that name this configuration, without the options of a single run."""
+        return fingerprint(self.model_dump(mode="json", exclude={"options"}))
 
 
 def load_config(path: Path = DEFAULT_CONFIG) -> PipelineConfig:

@@ -60,3 +60,9 @@ class ReconciliationError(TerminalError):
     """The index does not hold what the feature store says it should: the version pointer was not moved."""
 
     exit_code = 6
+
+
+class PlanOutdatedError(TerminalError):
+    """The source, the feature store or the configuration is no longer what the plan was made for."""
+
+    exit_code = 8

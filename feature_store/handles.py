@@ -10,7 +10,7 @@ import lance
 from pydantic import BaseModel, ConfigDict, Field
 
 from feature_store.store import FeatureStore, open_feature_store
-from feature_store.versions import Version
+from feature_store.versions import Position, Version
 
 
 class Handle(BaseModel):
@@ -22,8 +22,9 @@ class Handle(BaseModel):
 class CaptureCounts(Handle):
     """Documents of one category, as compared with the feature store.
 
-    ``rejected`` counts those that an earlier run rejected and that are still the same; ``deleted`` those that the
-    source no longer has.
+    ``read`` counts the documents that were read whole. ``added`` are those that the store held neither as documents nor
+    as rejects; ``rejected`` those that an earlier run rejected and that are still the same; ``deleted`` those that the
+    source no longer has, ``held_back`` those of them that the guard did not let through.
     """
 
     read: int = 0
@@ -32,24 +33,47 @@ class CaptureCounts(Handle):
     unchanged: int = 0
     rejected: int = 0
     deleted: int = 0
+    held_back: int = 0
+
+
+class Capture(Handle):
+    """How the changes of one category were found.
+
+    ``reason`` says why by this mode, and why everything was compared where it was (``whole``). ``held_before`` counts
+    the documents and rejects that the store held of the category; ``compared_ids`` the ids that were read alone, to
+    find deletions. ``more`` says that further changes wait in the source. ``digest`` names what differs, whatever the order
+    in which it was read. ``position`` is None where it must stay where it was.
+    """
+
+    mode: str
+    whole: bool
+    reason: str
+    held_before: int = 0
+    compared_ids: int = 0
+    more: bool = False
+    digest: str = ""
+    position: Position | None = None
 
 
 class RawDocuments(Handle):
     """The raw documents that are new or changed, and the ids of those that are gone.
 
-    ``folder`` holds parts ``raw`` and ``removed``.
+    ``folder`` holds parts ``raw`` and ``removed``, and ``outbox``: the entries to mark as done once the table has what
+    they announced.
     """
 
     folder: Path
     categories: dict[str, CaptureCounts] = Field(default_factory=dict)
+    captures: dict[str, Capture] = Field(default_factory=dict)
     seconds: float = 0.0
 
 
 class CleanCounts(Handle):
     """What became of the raw documents of one category.
 
-    ``read`` = ``added`` + ``changed`` + ``metadata_changed`` + ``unchanged`` + ``rejected``. ``rejected`` counts those
-    of this run and those of earlier runs that are still in the source, unchanged.
+    ``read`` = ``added`` + ``changed`` + ``metadata_changed`` + ``unchanged`` + ``rejected``: a capture that reads only
+    what may have changed counts only that. ``rejected`` counts those of this run and those of earlier runs that were
+    read and are still the same. ``deleted`` ones that the guard did not let through are ``held_back``.
     """
 
     read: int = 0
@@ -58,6 +82,7 @@ class CleanCounts(Handle):
     metadata_changed: int = 0
     unchanged: int = 0
     deleted: int = 0
+    held_back: int = 0
     rejected: int = 0
     newly_rejected: int = 0
 
@@ -85,10 +110,15 @@ class CleanedDocuments(Handle):
 
 
 class Chunks(Handle):
-    """The chunks of the documents that one index has not seen yet.
+    """The chunks of the documents that changed since the version of one index, compared with what its collection holds.
 
-    ``folder`` holds parts ``chunks`` and ``documents`` (ids with their number of chunks; 0 where the document is gone).
-    ``since`` and ``version`` are versions of the feature store; ``token_counts`` counts chunks by tenths of the window.
+    ``folder`` holds parts ``chunks`` (to be embedded and written whole), ``payloads`` (of points that are there, whose
+    payload is another now), ``stale`` (ids of points to be removed) and ``documents`` (rows for the record of the
+    index). ``since`` and ``version`` are versions of the feature store. ``record`` is the Lance version of the record
+    that was compared with; None where none could be trusted: then all chunks are ``new``, and what is stale is unknown.
+
+    ``chunks`` = ``new`` + ``moved`` + ``unchanged``: all chunks of the documents. ``token_counts`` counts them by
+    tenths of the window.
     """
 
     folder: Path
@@ -96,9 +126,14 @@ class Chunks(Handle):
     collection: str
     since: int
     version: int
+    record: int | None = None
     documents: int = 0
     deleted_documents: int = 0
     chunks: int = 0
+    new: int = 0
+    moved: int = 0
+    unchanged: int = 0
+    stale: int = 0
     characters: int = 0
     dropped_characters: int = 0
     window: int = 0
@@ -110,10 +145,10 @@ class Chunks(Handle):
 
 
 class Embeddings(Handle):
-    """The chunks with their vectors; ``folder`` holds parts ``embedded``.
+    """The new chunks with their vectors; ``folder`` is that of the chunks, and holds parts ``embedded`` too.
 
-    ``embedded`` counts the texts that the model saw in this run, ``reused`` those that had a vector; ``precisions`` are
-    those at which the vectors of all of them were made.
+    ``chunks`` counts them. ``embedded`` counts the texts that the model saw in this run, ``reused`` those that had a
+    vector; ``precisions`` are those at which the vectors of all of them were made.
     """
 
     folder: Path
@@ -121,6 +156,7 @@ class Embeddings(Handle):
     collection: str
     since: int
     version: int
+    record: int | None = None
     model: str
     encoder_fingerprint: str
     dimension: int
@@ -132,7 +168,10 @@ class Embeddings(Handle):
 
 
 class IndexReport(Handle):
-    """What was done to one Qdrant collection, and what it holds now."""
+    """What was done to one Qdrant collection, and what it holds now.
+
+    ``written`` counts points that were written whole, ``updated`` those that only got another payload.
+    """
 
     index: str
     collection: str
@@ -140,6 +179,7 @@ class IndexReport(Handle):
     version_before: int
     version: int
     written: int = 0
+    updated: int = 0
     removed: int = 0
     points: int = 0
     expected_points: int = 0

@@ -9,27 +9,24 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
-import lance
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from feature_store import tables
 from feature_store.config import EncoderConfig, IndexConfig
 from feature_store.encoders import Encoder
 from feature_store.errors import ConfigurationError, LockedError, PipelineError, TerminalError, TransientError
 from feature_store.ids import fingerprint
 from feature_store.settings import Settings
+from feature_store.versions import Version
 
 DENSE = "dense"
 SPARSE = "bm25"
-PAYLOAD_VERSION = 1
+PAYLOAD_VERSION = 2
 LOCAL_MODE_COMFORT = 20_000  # points; beyond, brute-force search gets slow
 ATTEMPTS = 6
 _TIMEOUT_SECONDS = 60
@@ -40,6 +37,40 @@ _DISTANCES = {
     "euclidean": models.Distance.EUCLID,
     "manhattan": models.Distance.MANHATTAN,
 }
+
+
+class VersionName(BaseModel):
+    """A version of the feature store, told apart from one of that number in another history of the same store.
+
+    Histories part when a data folder is restored from a backup, or copied. Number 0 means: no version.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    number: int = 0
+    run_id: str = ""
+
+    @classmethod
+    def of(cls, version: Version) -> Self:
+        """Return the name of a version."""
+        return cls(number=version.number, run_id=version.run_id)
+
+
+NOTHING = VersionName()
+
+
+class Lease(BaseModel):
+    """Who writes to a collection, until when at the latest, and to which version it is on its way.
+
+    ``holder`` is ``<host>:<process>``; ``token`` is another one each time.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    holder: str
+    token: str
+    expires_at: datetime
+    loading: VersionName
 
 
 class EncoderDescription(BaseModel):
@@ -58,7 +89,11 @@ class EncoderDescription(BaseModel):
 
 
 class IndexMetadata(BaseModel):
-    """What a collection says of itself. ``version`` 0 means that its first load has not finished."""
+    """What a collection says of itself. ``version`` 0 means that its first load has not finished.
+
+    ``version_run_id`` is the run that made that version of the feature store. ``lease`` is there while a load is at
+    work; one that stays behind is that of a load that died.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -66,6 +101,7 @@ class IndexMetadata(BaseModel):
     fingerprint: str
     store_id: str
     version: int = 0
+    version_run_id: str = ""
     points: int = 0
     categories: list[str]
     encoder: EncoderDescription
@@ -76,6 +112,12 @@ class IndexMetadata(BaseModel):
     payload_version: int = PAYLOAD_VERSION
     created_at: datetime
     updated_at: datetime
+    lease: Lease | None = None
+
+    @property
+    def reflects(self) -> VersionName:
+        """The version of the feature store that the collection reflects."""
+        return VersionName(number=self.version, run_id=self.version_run_id)
 
 
 def describe_encoder(encoder: Encoder) -> EncoderDescription:
@@ -177,32 +219,6 @@ def read_metadata(client: QdrantClient, collection: str) -> IndexMetadata | None
 def write_metadata(client: QdrantClient, collection: str, metadata: IndexMetadata) -> None:
     """Replace what a collection says of itself."""
     retrying()(client.update_collection, collection, metadata=metadata.model_dump(mode="json"))
-
-
-def version_to_start_from(client: QdrantClient, collection: str, indexes_folder: Path, newest: int) -> int:
-    """Return the version of the feature store that a collection reflects; 0 where it has to be filled from the start.
-
-    That is also the case when the record of its documents (``chunk_counts_path``) is lost, or when it is ahead of
-    ``newest``, as after the data folder was restored from a backup. Nothing is embedded again for that.
-    """
-    metadata = read_metadata(client, collection)
-    if metadata is None or not tables.exists(chunk_counts_path(indexes_folder, collection)):
-        return 0
-    return metadata.version if metadata.version <= newest else 0
-
-
-def chunk_counts_path(indexes_folder: Path, collection: str) -> Path:
-    """Return the table that records how many chunks of each document a collection must hold."""
-    return indexes_folder / f"{collection}.lance"
-
-
-def expected_points(indexes_folder: Path, collection: str) -> int:
-    """Return the number of points that a collection must hold by that record; 0 without one."""
-    path = chunk_counts_path(indexes_folder, collection)
-    if not tables.exists(path):
-        return 0
-    batches = lance.dataset(str(path)).scanner(columns=["chunks"]).to_batches()
-    return sum(pc.sum(batch.column("chunks")).as_py() or 0 for batch in batches)
 
 
 def serving_collection(client: QdrantClient, index: str) -> str | None:

@@ -73,6 +73,15 @@ CHUNKS = pa.schema(
     ]
 )
 
+PAYLOADS = pa.schema(
+    [
+        pa.field("chunk_id", pa.string(), nullable=False),
+        pa.field("payload", pa.large_string(), nullable=False),  # JSON object
+    ]
+)
+
+CHUNK_IDS = pa.schema([pa.field("chunk_id", pa.string(), nullable=False)])
+
 
 def embedded_chunks(dimension: int) -> pa.Schema:
     """Return the columns of chunks with their vectors: ``dimension`` floats dense, BM25 sparse."""
@@ -99,9 +108,11 @@ def vectors(dimension: int) -> pa.Schema:
     )
 
 
-CHUNK_COUNTS = pa.schema(
+INDEX_RECORD = pa.schema(
     [
         pa.field("document_id", pa.string(), nullable=False),
         pa.field("chunks", pa.int64(), nullable=False),
+        pa.field("chunk_ids", pa.large_binary(), nullable=False),  # 16 bytes each, one after the other
+        pa.field("payload_hashes", pa.large_binary(), nullable=False),  # 8 bytes each, in the same order
     ]
 )

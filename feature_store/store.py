@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from feature_store import schema, tables, versions
 from feature_store.errors import TerminalError
-from feature_store.versions import Version
+from feature_store.versions import Position, Version
 
 LIVE = "live"
 DELETED = "deleted"
@@ -68,6 +68,10 @@ class FeatureStore:
     def version(self, number: int) -> Version:
         """Return the version of that number; a TerminalError if there is none."""
         return versions.read_version(self.folder, number)
+
+    def positions(self) -> dict[str, Position]:
+        """Return the position of each category's source that the newest version reflects."""
+        return versions.read_positions(self.folder)
 
     def documents(self, version: Version) -> lance.LanceDataset:
         """Return the table of documents as it was at ``version``, tombstones included."""

@@ -17,11 +17,16 @@ from feature_store import schema, tables
 Vectors = npt.NDArray[np.float32]
 
 
+def vectors_path(folder: Path, encoder_fingerprint: str) -> Path:
+    """Return where the vectors of an encoder are kept."""
+    return folder / f"{encoder_fingerprint}.lance"
+
+
 class VectorTable:
     """Vectors of ``dimension`` floats by text hash."""
 
     def __init__(self, folder: Path, encoder_fingerprint: str, dimension: int) -> None:
-        self.path = folder / f"{encoder_fingerprint}.lance"
+        self.path = vectors_path(folder, encoder_fingerprint)
         self.dimension = dimension
         if not tables.exists(self.path):
             folder.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,30 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from feature_store.errors import TerminalError
+from feature_store.files import write_json_atomically
+
+
+class Position(BaseModel):
+    """Up to where the changes of a category's source are in the feature store.
+
+    It says nothing to a run with another ``mode``, other ``rules`` (a fingerprint of the category's mapping and of the
+    cleaning rules) or another ``source`` (database and collection): such a run compares everything. ``value`` is the
+    mode's own, as MongoDB Extended JSON: a resume token, a watermark.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    mode: str
+    rules: str
+    source: str
+    value: str | None = None
 
 
 class Version(BaseModel):
     """One published state of the feature store.
 
-    ``counts`` are those of the run that made it: documents added, changed, deleted, rejected, …
+    ``counts`` are those of the run that made it: documents added, changed, deleted, rejected, …; ``positions`` those of
+    each category's source that its documents reflect.
     """
 
     # Stored for long: what a later release adds must not make it unreadable to this one.
@@ -32,6 +50,17 @@ class Version(BaseModel):
     rejects_version: int
     config_fingerprint: str
     counts: dict[str, int]
+    positions: dict[str, Position] = Field(default_factory=dict)
+
+
+class _Reached(BaseModel):
+    """Positions that were reached after a version was published, without any change of a document."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: int
+    run_id: str
+    positions: dict[str, Position]
 
 
 def newest_version(folder: Path) -> Version | None:
@@ -88,6 +117,27 @@ def publish_version(folder: Path, version: Version) -> None:
     finally:
         unfinished.unlink()
     _flush_folder(path.parent)
+
+
+def read_positions(folder: Path) -> dict[str, Position]:
+    """Return the positions that the newest version reflects, by category; none before the first."""
+    newest = newest_version(folder)
+    if newest is None:
+        return {}
+    path = folder / "positions.json"
+    if not path.exists():
+        return newest.positions
+    reached = _Reached.model_validate_json(path.read_bytes())
+    # A data folder that was restored may have the file of another time: it counts for its own version only.
+    is_of_newest = (reached.version, reached.run_id) == (newest.number, newest.run_id)
+    return reached.positions if is_of_newest else newest.positions
+
+
+def save_positions(folder: Path, newest: Version, positions: dict[str, Position]) -> None:
+    """Record positions that were reached without a change since the ``newest`` version; equal ones write nothing."""
+    if positions != read_positions(folder):
+        reached = _Reached(version=newest.number, run_id=newest.run_id, positions=positions)
+        write_json_atomically(folder / "positions.json", reached.model_dump(mode="json"))
 
 
 def now() -> datetime:

@@ -15,7 +15,11 @@ CANDIDATES = 100
 
 
 class SearchResult(BaseModel):
-    """One chunk, with what an answer needs to cite it. ``payload`` is the whole payload of the point."""
+    """One chunk, with what an answer needs to cite it. ``payload`` is the whole payload of the point.
+
+    ``table_version`` is the version of the feature store at which the point was written last: at that version, and at
+    the version of the index, ``text`` is the document's cleaned text from ``start`` to ``end``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

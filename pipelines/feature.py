@@ -7,7 +7,16 @@ from zenml.enums import ExecutionMode
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from feature_store import lock
-from feature_store.config import CategoryConfig, CleaningConfig, IndexConfig, PipelineConfig, load_config
+from feature_store.config import (
+    CategoryConfig,
+    CleaningConfig,
+    DeletionGuard,
+    IndexConfig,
+    PipelineConfig,
+    RunOptions,
+    load_config,
+)
+from feature_store.errors import PlanOutdatedError
 from feature_store.settings import load_settings
 from steps.chunk.step import chunk
 from steps.clean.clean import CLEANING_VERSION
@@ -17,6 +26,9 @@ from steps.extract.step import extract
 from steps.load.step import load
 from steps.preflight.step import preflight
 from steps.report.step import report
+
+_GUARD = DeletionGuard()
+_NO_OPTIONS = RunOptions()
 
 
 class CheckedPipeline(Pipeline):
@@ -28,11 +40,20 @@ class CheckedPipeline(Pipeline):
         return super().with_options(*args, **options)
 
 
-def run_stages(categories: list[CategoryConfig], cleaning: CleaningConfig, indexes: list[IndexConfig]) -> None:
+def run_stages(
+    categories: list[CategoryConfig],
+    cleaning: CleaningConfig,
+    indexes: list[IndexConfig],
+    deletions: DeletionGuard = _GUARD,
+    options: RunOptions = _NO_OPTIONS,
+) -> None:
     """Bring the feature store and every index to the state of the warehouse."""
-    config = PipelineConfig(categories=categories, cleaning=cleaning, indexes=indexes)
-    preflight(categories, indexes)
-    raw_documents = extract(categories, rules=cleaning.fingerprint(CLEANING_VERSION), after=["preflight"])
+    config = PipelineConfig(
+        categories=categories, cleaning=cleaning, deletions=deletions, indexes=indexes, options=options
+    )
+    require_same_configuration(config)
+    preflight(categories, indexes, options)
+    raw_documents = extract(categories, cleaning.fingerprint(CLEANING_VERSION), deletions, options, after=["preflight"])
     cleaned_documents = clean(raw_documents, categories, cleaning, config_fingerprint=config.fingerprint())
     chunks, embeddings, index_reports = [], [], []
     for index in indexes:
@@ -40,6 +61,17 @@ def run_stages(categories: list[CategoryConfig], cleaning: CleaningConfig, index
         embeddings.append(embed(chunks[-1], index, id=f"embed_{index.name}"))
         index_reports.append(load(embeddings[-1], cleaned_documents, index, categories, id=f"load_{index.name}"))
     report(raw_documents, cleaned_documents, chunks, embeddings, index_reports)
+
+
+def require_same_configuration(config: PipelineConfig) -> None:
+    """Refuse a plan that was made for another configuration.
+
+    Raises:
+        PlanOutdatedError: before anything was started.
+    """
+    plan = config.options.plan
+    if plan is not None and plan.config_fingerprint != config.fingerprint():
+        raise PlanOutdatedError("The plan was made for another configuration.", "Make a new plan.")
 
 
 def release_lock() -> None:

@@ -2,28 +2,35 @@
 
 from pathlib import Path
 
-from feature_store.errors import PipelineError, TerminalError
+from feature_store.config import DEFAULT_CONFIG, RunOptions, load_config
+from feature_store.errors import ConfigurationError, PipelineError, TerminalError
 from feature_store.settings import Settings
 from steps.report.summary import RunSummary
 
 
-def run_feature_pipeline(config_path: Path, settings: Settings) -> RunSummary:
+def run_feature_pipeline(config_path: Path, settings: Settings, options: RunOptions) -> RunSummary:
     """Run the pipeline on a configuration file and return the summary of the run.
+
+    ``options`` take the place of those in the file, which is there to give them by `zenml pipeline run`.
 
     Raises:
         PipelineError: whatever stopped it.
+        ConfigurationError: if the file has options too.
         KeyboardInterrupt: if a signal asked it to end.
     """
     from zenml.exceptions import RunInterruptedException
 
-    from feature_store.config import DEFAULT_CONFIG
     from pipelines.feature import feature_pipeline
 
     configured = feature_pipeline.with_options(config_path=str(DEFAULT_CONFIG))
     if config_path.resolve() != DEFAULT_CONFIG.resolve():
         configured = configured.with_options(config_path=str(config_path))
+    if options.model_fields_set and "options" in load_config(config_path).model_fields_set:
+        raise ConfigurationError(
+            f"Options of the run are given on the command line and in {config_path}.", "Give them in one place."
+        )
     try:
-        run = configured()
+        run = configured(options=options) if options.model_fields_set else configured()
     except RunInterruptedException:
         raise KeyboardInterrupt from None
     if run is None:

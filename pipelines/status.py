@@ -11,11 +11,11 @@ from feature_store.index import (
     IndexMetadata,
     collections_of,
     count_points,
-    expected_points,
     open_qdrant,
     read_metadata,
     serving_collection,
 )
+from feature_store.index_record import IndexRecord
 from feature_store.settings import Settings
 from feature_store.store import IS_LIVE, FeatureStore, open_feature_store
 from feature_store.versions import Version
@@ -95,7 +95,7 @@ def _describe_index(
                 configured=_is_configured(metadata, index, newest),
                 serving=collection == serving,
                 points=count_points(client, collection),
-                expected_points=expected_points(settings.indexes_folder, collection),
+                expected_points=IndexRecord(settings.indexes_folder, collection).count_points(),
                 version=metadata.version,
                 lag=_lag(store, newest, metadata),
                 model=metadata.encoder.model,

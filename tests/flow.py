@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.database import Database
 from qdrant_client import QdrantClient
 
 from feature_store.commit import CategoryShares, RunDescription
-from feature_store.config import IndexConfig, PipelineConfig, validate_parameters
+from feature_store.config import EncoderConfig, IndexConfig, PipelineConfig, validate_parameters
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
-from feature_store.index import index_fingerprint, physical_name, version_to_start_from
+from feature_store.index import index_fingerprint, physical_name, read_metadata
+from feature_store.index_record import IndexRecord, starting_point
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from feature_store.vectors import VectorTable
@@ -22,10 +24,11 @@ from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.clean.apply import clean_changes
 from steps.clean.clean import CLEANING_VERSION
 from steps.embed.apply import embed_chunks
-from steps.extract.capture import capture_changes
+from steps.extract.apply import CapturePolicy, capture_category, capture_pages
 from steps.load.apply import bring_to_version
 
 Document = dict[str, Any]
+Source = Iterable[Document] | Mapping[str, Iterable[list[Document]]] | Database[Document]
 CATEGORY = {"name": "notes", "collection": "notes", "text": "body", "title": "title", "metadata": {"topic": "topic"}}
 
 
@@ -81,33 +84,47 @@ class Flow:
         self.client = client or QdrantClient(":memory:")
         self.store = open_feature_store(self.settings.feature_store_folder)
         self.wrap_encoder: Callable[[Encoder], Any] = lambda encoder: encoder
+        self.load_encoder: Callable[[EncoderConfig], Any] = load_encoder
         self._runs = count()
 
-    def run(self, documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]]) -> Run:
-        """Bring store and indexes to these documents; a mapping gives the pages of each category."""
-        raw, cleaned = self.commit(documents)
+    def run(self, source: Source) -> Run:
+        """Bring store and indexes to the state of ``source``.
+
+        That is a warehouse, whose categories are captured as configured; or the documents of the first category; or the
+        pages of each category. The latter two are compared whole.
+        """
+        raw, cleaned = self.commit(source)
         return Run(raw, cleaned, [self.bring(cleaned, index) for index in self.config.indexes])
 
     def commit(
-        self,
-        documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]],
-        check: Callable[[CategoryShares], None] | None = None,
+        self, source: Source, check: Callable[[CategoryShares], None] | None = None
     ) -> tuple[RawDocuments, CleanedDocuments]:
         """Capture, clean and commit."""
-        raw = self.extract(documents)
+        raw = self.extract(source)
         return raw, self.clean(raw, check)
 
-    def extract(self, documents: Iterable[Document] | Mapping[str, Iterable[list[Document]]]) -> RawDocuments:
+    def extract(self, source: Source) -> RawDocuments:
         """Write what differs from the store as parts of a new run folder."""
-        pages = documents if isinstance(documents, Mapping) else {self.config.categories[0].name: _paged(documents)}
         by_name = {category.name: category for category in self.config.categories}
-        folder = self.settings.runs_folder / str(next(self._runs))
+        folder = self.settings.runs_folder / str(next(self._runs)) / "raw"
         rules = self.config.cleaning.fingerprint(CLEANING_VERSION)
-        counts = {
-            name: capture_changes(self.store, by_name[name], some, rules, folder / "raw", ignore)
-            for name, some in pages.items()
-        }
-        return RawDocuments(folder=folder / "raw", categories=counts)
+        policy = CapturePolicy(rules, self.config.deletions, self.config.options)
+        if isinstance(source, Database):
+            captured = {
+                name: capture_category(source, self.store, category, policy, folder, ignore)
+                for name, category in by_name.items()
+            }
+        else:
+            pages = source if isinstance(source, Mapping) else {self.config.categories[0].name: _paged(source)}
+            captured = {
+                name: capture_pages(self.store, by_name[name], some, policy, folder, ignore)
+                for name, some in pages.items()
+            }
+        return RawDocuments(
+            folder=folder,
+            categories={name: counts for name, (counts, _) in captured.items()},
+            captures={name: capture for name, (_, capture) in captured.items()},
+        )
 
     def clean(self, raw: RawDocuments, check: Callable[[CategoryShares], None] | None = None) -> CleanedDocuments:
         """Clean the raw parts and commit the result; ``check`` takes the place of the limit of rejects."""
@@ -126,31 +143,39 @@ class Flow:
 
     def collection(self, cleaned: CleanedDocuments, index: IndexConfig) -> str:
         """Return the name of the physical collection of an index."""
-        encoder = load_encoder(index.encoder)
+        encoder = self.load_encoder(index.encoder)
         fingerprint = index_fingerprint(index, encoder, CHUNKER_VERSION, cleaned.at().store_id)
         return physical_name(index.name, fingerprint)
 
     def chunk(self, cleaned: CleanedDocuments, index: IndexConfig) -> Chunks:
         """Cut what changed since the version of the index into chunks."""
-        encoder = load_encoder(index.encoder)
+        encoder = self.load_encoder(index.encoder)
         collection = self.collection(cleaned, index)
-        since = version_to_start_from(self.client, collection, self.settings.indexes_folder, cleaned.version)
-        folder = self.settings.runs_folder / str(next(self._runs)) / index.name
-        handle = Chunks(folder=folder, index=index.name, collection=collection, since=since, version=cleaned.version)
-        changes = self.store.changes(since, cleaned.at(), index.categories, COLUMNS)
-        return chunk_changes(changes, index.chunking, encoder.token_spans, encoder.token_limit, handle, ignore)
+        record = IndexRecord(self.settings.indexes_folder, collection)
+        start = starting_point(read_metadata(self.client, collection), record, self.store, cleaned.at())
+        known = None if start.record is None else record.known_points(start.record)
+        handle = Chunks(
+            folder=self.settings.runs_folder / str(next(self._runs)) / index.name,
+            index=index.name,
+            collection=collection,
+            since=start.since.number,
+            version=cleaned.version,
+            record=start.record,
+        )
+        changes = self.store.changes(handle.since, cleaned.at(), index.categories, COLUMNS)
+        return chunk_changes(changes, index.chunking, encoder.token_spans, encoder.token_limit, handle, known, ignore)
 
     def embed(self, chunks: Chunks, index: IndexConfig) -> Embeddings:
         """Give the chunks their vectors."""
-        encoder = self.wrap_encoder(load_encoder(index.encoder))
+        encoder = self.wrap_encoder(self.load_encoder(index.encoder))
         sparse, _ = load_sparse_encoder(index.sparse)
         vectors = VectorTable(self.settings.vectors_folder, encoder.fingerprint, encoder.dimension)
         return embed_chunks(chunks, encoder, sparse, vectors)
 
     def load(self, embeddings: Embeddings, cleaned: CleanedDocuments, index: IndexConfig) -> IndexReport:
         """Bring the collection to the version of the embeddings."""
-        folder = self.settings.indexes_folder
-        return bring_to_version(self.client, folder, embeddings, cleaned, index, self.config.categories)
+        folder, encoder = self.settings.indexes_folder, self.load_encoder(index.encoder)
+        return bring_to_version(self.client, folder, embeddings, cleaned, index, self.config.categories, encoder)
 
     def rows(self, condition: str = "true", version: int | None = None) -> dict[str, Document]:
         """Return the rows of the documents table by source id, at a version (the newest)."""

@@ -1,6 +1,7 @@
-"""Chunking the documents that an index has not seen, part by part."""
+"""Chunking the documents that changed since the version of an index, and comparing with what its collection holds."""
 
 import json
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ from feature_store import schema
 from feature_store.config import SlidingWindowConfig
 from feature_store.handles import Chunks
 from feature_store.ids import text_hash
+from feature_store.index_record import DocumentPoints, KnownPoints, pack
 from feature_store.parts import write_part
 from feature_store.progress import Advance
 from feature_store.records import Chunk, CleanedDocument
 from feature_store.store import LIVE
-from steps.chunk.payload import make_payload, to_json
+from steps.chunk.payload import make_payload, payload_hash, to_json
 from steps.chunk.sliding_window import check_coverage, chunk_document, dropped_spans
 from steps.chunk.tokens import TokenSpans
 
-CHUNKS_PER_PART = 512
+ROWS_PER_PART = 512
 TENTHS = 10
 _SAMPLES = 12
 _DOCUMENT_COLUMNS = [
@@ -37,72 +39,106 @@ _DOCUMENT_COLUMNS = [
     "external_id",
     "language",
 ]
-COLUMNS = [*_DOCUMENT_COLUMNS, "metadata", "state", "content_hash"]
+COLUMNS = [*_DOCUMENT_COLUMNS, "metadata", "state"]
 
 Row = dict[str, Any]
 
 
+class _Buffer:
+    """Rows on their way into the parts of one name."""
+
+    def __init__(self, folder: Path, name: str, columns: pa.Schema) -> None:
+        self.folder = folder
+        self.name = name
+        self.columns = columns
+        self.number = 0
+        self.rows: list[Row] = []
+
+    def write(self) -> None:
+        """Write what is waiting as one part."""
+        if self.rows:
+            write_part(self.folder, self.name, self.number, pa.Table.from_pylist(self.rows, schema=self.columns))
+            self.rows = []
+            self.number += 1
+
+
 class ChunkWriter:
-    """Writes parts ``chunks`` and ``documents``, whole documents at a time, and counts."""
+    """Writes what has to be done for each document as parts, whole documents at a time, and counts."""
 
     def __init__(self, folder: Path, version: int, window: int) -> None:
-        self.folder = folder
         self.version = version
         self.window = window
-        self.number = 0
-        self.chunk_rows: list[Row] = []
-        self.document_rows: list[Row] = []
+        self.new = _Buffer(folder, "chunks", schema.CHUNKS)
+        self.moved = _Buffer(folder, "payloads", schema.PAYLOADS)
+        self.stale = _Buffer(folder, "stale", schema.CHUNK_IDS)
+        self.documents = _Buffer(folder, "documents", schema.INDEX_RECORD)
         self.counts = {"documents": 0, "deleted_documents": 0, "chunks": 0, "characters": 0, "dropped_characters": 0}
+        self.counts |= {"new": 0, "moved": 0, "unchanged": 0, "stale": 0}
         self.token_counts = [0] * (TENTHS + 1)
         self.longest = 0
         self.samples: list[dict[str, str]] = []
 
-    def add_deleted(self, document_id: str) -> None:
-        """Note a document that is gone."""
+    def add_deleted(self, document_id: str, known: DocumentPoints | None) -> None:
+        """Note a document that is gone; ``known`` are the points that the collection holds of it."""
         self.counts["deleted_documents"] += 1
-        self._add_document(document_id, 0)
+        self._finish_document(document_id, {}, known)
 
-    def add(self, document: CleanedDocument, content_hash: str, chunks: list[Chunk]) -> None:
-        """Add all chunks of one document."""
+    def add(self, document: CleanedDocument, chunks: list[Chunk], known: DocumentPoints | None) -> None:
+        """Add all chunks of one document; ``known`` are the points that the collection holds of it, None if unknown."""
         self.counts["documents"] += 1
         self.counts["chunks"] += len(chunks)
         self.counts["characters"] += len(document.text)
         self.counts["dropped_characters"] += sum(end - start for start, end in dropped_spans(document, chunks))
+        points: DocumentPoints = {}
         for chunk in chunks:
             self.token_counts[min(chunk.token_count * TENTHS // self.window, TENTHS)] += 1
             self.longest = max(self.longest, chunk.token_count)
-            self.chunk_rows.append(_chunk_row(document, chunk, content_hash, self.version))
+            point = uuid.UUID(chunk.chunk_id).bytes
+            points[point] = self._add_chunk(document, chunk, (known or {}).get(point))
         if len(self.samples) < _SAMPLES and chunks:
-            middle = chunks[len(chunks) // 2]
-            self.samples.append(
-                {
-                    "title": document.title or document.source_id,
-                    "heading_path": " > ".join(middle.heading_path),
-                    "span": f"{middle.start}-{middle.end}",
-                    "tokens": str(middle.token_count),
-                    "text": middle.text[:400],
-                }
-            )
-        self._add_document(document.document_id, len(chunks))
+            self.samples.append(_sample(document, chunks[len(chunks) // 2]))
+        self._finish_document(document.document_id, points, known)
 
-    def finish(self) -> None:
-        """Write what is still waiting."""
-        if self.document_rows:
-            write_part(
-                self.folder,
-                "documents",
-                self.number,
-                pa.Table.from_pylist(self.document_rows, schema=schema.CHUNK_COUNTS),
-            )
-        if self.chunk_rows:
-            write_part(self.folder, "chunks", self.number, pa.Table.from_pylist(self.chunk_rows, schema=schema.CHUNKS))
-        self.chunk_rows, self.document_rows = [], []
-        self.number += 1
+    def finish(self) -> dict[str, Any]:
+        """Write what is still waiting; return the counts."""
+        for buffer in self._buffers():
+            buffer.write()
+        return {
+            **self.counts,
+            "window": self.window,
+            "token_counts": self.token_counts,
+            "longest": self.longest,
+            "samples": self.samples,
+        }
 
-    def _add_document(self, document_id: str, chunks: int) -> None:
-        self.document_rows.append({"document_id": document_id, "chunks": chunks})
-        if len(self.chunk_rows) >= CHUNKS_PER_PART or len(self.document_rows) >= CHUNKS_PER_PART:
-            self.finish()
+    def _add_chunk(self, document: CleanedDocument, chunk: Chunk, known_hash: bytes | None) -> bytes:
+        embedded_hash = text_hash(chunk.embedded_text)
+        payload = make_payload(document, chunk, embedded_hash)
+        hash_of_payload = payload_hash(payload)
+        if known_hash is None:
+            self.counts["new"] += 1
+            self.new.rows.append(_chunk_row(chunk, embedded_hash, to_json(payload, self.version)))
+        elif known_hash != hash_of_payload:
+            self.counts["moved"] += 1
+            self.moved.rows.append({"chunk_id": chunk.chunk_id, "payload": to_json(payload, self.version)})
+        else:
+            self.counts["unchanged"] += 1
+        return hash_of_payload
+
+    def _finish_document(self, document_id: str, points: DocumentPoints, known: DocumentPoints | None) -> None:
+        if points != known:
+            chunk_ids, payload_hashes = pack(points)
+            row = {"chunks": len(points), "chunk_ids": chunk_ids, "payload_hashes": payload_hashes}
+            self.documents.rows.append({"document_id": document_id, **row})
+        stale = (known or {}).keys() - points.keys()
+        self.counts["stale"] += len(stale)
+        self.stale.rows += [{"chunk_id": str(uuid.UUID(bytes=point))} for point in sorted(stale)]
+        for buffer in self._buffers():
+            if len(buffer.rows) >= ROWS_PER_PART:
+                buffer.write()
+
+    def _buffers(self) -> tuple[_Buffer, ...]:
+        return self.new, self.moved, self.stale, self.documents
 
 
 def chunk_changes(
@@ -111,43 +147,39 @@ def chunk_changes(
     tokens: TokenSpans,
     token_limit: int,
     handle: Chunks,
+    known_points: KnownPoints | None,
     advance: Advance,
 ) -> Chunks:
-    """Chunk every live document of ``batches`` into parts in ``handle.folder``; return the handle with its counts.
+    """Chunk every live document of ``batches`` and write what differs from the ``known_points`` of the collection.
+
+    The parts go into ``handle.folder``; the handle is returned with its counts. Without ``known_points`` every chunk
+    counts as new.
 
     Raises:
         TerminalError: if the chunks of a document do not cover its text, or one is too long for the encoder.
     """
     writer = ChunkWriter(handle.folder, handle.version, chunking.window)
     for batch in batches:
-        for row in batch.to_pylist():
+        rows = batch.to_pylist()
+        known = None if known_points is None else known_points([row["document_id"] for row in rows])
+        for row in rows:
+            points = None if known is None else known.get(row["document_id"], {})
             if row["state"] != LIVE:
-                writer.add_deleted(row["document_id"])
+                writer.add_deleted(row["document_id"], points)
             else:
                 document = _document(row)
                 chunks = chunk_document(document, chunking, tokens, token_limit)
                 check_coverage(document, chunks, token_limit)
-                writer.add(document, row["content_hash"], chunks)
+                writer.add(document, chunks, points)
             advance(1)
-    writer.finish()
-    return handle.model_copy(
-        update={
-            **writer.counts,
-            "window": chunking.window,
-            "token_counts": writer.token_counts,
-            "longest": writer.longest,
-            "token_limit": token_limit,
-            "samples": writer.samples,
-        }
-    )
+    return handle.model_copy(update={**writer.finish(), "token_limit": token_limit})
 
 
 def _document(row: Row) -> CleanedDocument:
     return CleanedDocument(**{name: row[name] for name in _DOCUMENT_COLUMNS}, metadata=json.loads(row["metadata"]))
 
 
-def _chunk_row(document: CleanedDocument, chunk: Chunk, content_hash: str, version: int) -> Row:
-    embedded_hash = text_hash(chunk.embedded_text)
+def _chunk_row(chunk: Chunk, embedded_hash: str, payload: str) -> Row:
     return {
         "chunk_id": chunk.chunk_id,
         "document_id": chunk.document_id,
@@ -157,5 +189,15 @@ def _chunk_row(document: CleanedDocument, chunk: Chunk, content_hash: str, versi
         "embedded_text": chunk.embedded_text,
         "text_hash": embedded_hash,
         "token_count": chunk.token_count,
-        "payload": to_json(make_payload(document, chunk, embedded_hash, content_hash, version)),
+        "payload": payload,
+    }
+
+
+def _sample(document: CleanedDocument, chunk: Chunk) -> dict[str, str]:
+    return {
+        "title": document.title or document.source_id,
+        "heading_path": " > ".join(chunk.heading_path),
+        "span": f"{chunk.start}-{chunk.end}",
+        "tokens": str(chunk.token_count),
+        "text": chunk.text[:400],
     }

@@ -1,19 +1,19 @@
 """The payload of a point: all that an answer needs to quote and cite a chunk, and all that a filter may ask for."""
 
+import hashlib
 import json
 from typing import Any
 
+from feature_store.index_record import HASH_BYTES
 from feature_store.records import Chunk, CleanedDocument
 
 DOCUMENT_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language")
 
 
-def make_payload(
-    document: CleanedDocument, chunk: Chunk, chunk_text_hash: str, content_hash: str, version: int
-) -> dict[str, Any]:
-    """Return the payload of one chunk; fields that the document lacks are left out.
+def make_payload(document: CleanedDocument, chunk: Chunk, chunk_text_hash: str) -> dict[str, Any]:
+    """Return the payload of one chunk but for ``table_version``; fields that the document lacks are left out.
 
-    ``start`` and ``end`` are character positions in the cleaned text of the document at ``table_version``.
+    ``start`` and ``end`` are character positions in the cleaned text of the document.
     """
     described = {name: getattr(document, name) for name in DOCUMENT_FIELDS}
     return {
@@ -29,11 +29,15 @@ def make_payload(
         "end": chunk.end,
         "token_count": chunk.token_count,
         "text_hash": chunk_text_hash,
-        "content_hash": content_hash,
-        "table_version": version,
     }
 
 
-def to_json(payload: dict[str, Any]) -> str:
-    """Return the payload as JSON."""
-    return json.dumps(payload, ensure_ascii=False)
+def payload_hash(payload: dict[str, Any]) -> bytes:
+    """Return 8 bytes that change with the payload, whatever the order of its keys."""
+    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=HASH_BYTES).digest()
+
+
+def to_json(payload: dict[str, Any], version: int) -> str:
+    """Return the payload as JSON; its ``table_version`` is the version at which the point was written last."""
+    return json.dumps({**payload, "table_version": version}, ensure_ascii=False)

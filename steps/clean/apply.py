@@ -58,7 +58,8 @@ def clean_changes(
         logger.warning(line)
     changes = ChangeSet(list_parts(folder, "documents"), rejects, list_parts(raw_documents.folder, "removed"))
     totals = {name: total_counts(captured, outcomes[name]) for name, captured in raw_documents.categories.items()}
-    counted = replace(run, counts=summed(totals.values()))
+    positions = {name: capture.position for name, capture in raw_documents.captures.items() if capture.position}
+    counted = replace(run, counts=summed(totals.values()), positions=positions)
 
     def check(shares: CategoryShares) -> None:
         refuse_too_many_rejects({name: shares[name] for name in totals if name in shares}, cleaning)
@@ -176,6 +177,7 @@ def total_counts(captured: CaptureCounts, outcome: Counter[str]) -> CleanCounts:
         metadata_changed=outcome["metadata_changed"],
         unchanged=captured.unchanged + outcome["unchanged"],
         deleted=captured.deleted,
+        held_back=captured.held_back,
         rejected=captured.rejected + outcome["rejected"],
         newly_rejected=outcome["rejected"],
     )

@@ -10,9 +10,12 @@ from feature_store.commit import RunDescription
 from feature_store.config import CategoryConfig, CleaningConfig
 from feature_store.handles import CleanedDocuments, RawDocuments
 from feature_store.materializers import HandleMaterializer
+from feature_store.parts import list_parts
 from feature_store.store import open_feature_store
 from steps.clean.apply import clean_changes
 from steps.runtime import run_id, start_step
+from warehouse.connection import open_warehouse
+from warehouse.outbox import mark_done
 
 
 @step(enable_cache=False, output_materializers=HandleMaterializer)
@@ -26,4 +29,9 @@ def clean(
     run = RunDescription(run_id(), config_fingerprint)
     cleaned = clean_changes(store, raw_documents, categories, cleaning, run_folder / "clean", run)
     logger.info("The feature store is at version {}", cleaned.version)
+    entries = list_parts(raw_documents.folder, "outbox")
+    if entries:
+        with open_warehouse(settings) as database:
+            marked = mark_done(database, cleaned.at().store_id, entries)
+        logger.info("{:,} entries of outboxes are done", marked)
     return cleaned.model_copy(update={"seconds": time.monotonic() - started})

@@ -33,8 +33,11 @@ class EmbeddedPart:
 def embed_chunks(
     chunks: Chunks, encoder: Encoder, sparse: Callable[[str], SparseVector], vectors: VectorTable
 ) -> Embeddings:
-    """Embed all parts ``chunks`` of an index; return what was embedded and what was reused."""
-    with progress(f"embedding for {chunks.index}", chunks.chunks) as advance:
+    """Embed all parts ``chunks`` of an index: those that its collection lacks.
+
+    Returns what was embedded and what was reused.
+    """
+    with progress(f"embedding for {chunks.index}", chunks.new) as advance:
         work = partial(
             embed_part, encoder=encoder, sparse=sparse, vectors=vectors, folder=chunks.folder, advance=advance
         )
@@ -47,6 +50,7 @@ def embed_chunks(
         collection=chunks.collection,
         since=chunks.since,
         version=chunks.version,
+        record=chunks.record,
         model=encoder.name,
         encoder_fingerprint=encoder.fingerprint,
         dimension=encoder.dimension,

@@ -21,6 +21,11 @@ def mapped_fields(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str
     return {path: value for path, value in found if value is not _MISSING}
 
 
+def value_at(document: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path as ``mapped_fields`` finds it, or None where there is none."""
+    return mapped_fields(document, [path]).get(path)
+
+
 def source_hash(extended_json: str, rules: str) -> str:
     """Return the hash that changes when the mapped fields or the ``rules`` that clean them change."""
     return hashlib.sha256(f"{rules}\x1f{extended_json}".encode("utf-8", "surrogatepass")).hexdigest()

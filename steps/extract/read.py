@@ -1,20 +1,20 @@
 """Reading a collection: ids first, then the documents in pages, so that memory does not grow with the collection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from bson import ObjectId
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, ExecutionTimeout
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from feature_store.errors import PipelineError, TerminalError, TransientError
 from feature_store.tables import batches_of
 from steps.extract.fields import top_level
+from warehouse.failures import reading
 
 PAGE_SIZE = 100  # documents of up to 16 MB
-_NO_RIGHTS = {13, 18}  # Unauthorized, AuthenticationFailed
-IDS_PER_CONFIRMATION = 100
+IDS_AT_ONCE = 1000
 
 Document = dict[str, Any]
 
@@ -32,40 +32,56 @@ def read_pages(
         TransientError: if the warehouse stops answering.
         TerminalError: if it refuses to read.
     """
-    source = database[collection]
-    projection = dict.fromkeys(top_level(paths), 1)
-    try:
-        with source.find({}, {"_id": 1}).sort("_id", 1).batch_size(10 * page_size) as ids:
-            for page in batches_of((document["_id"] for document in ids), page_size):
-                yield _fetch(source, page, projection)
-    except PyMongoError as error:
-        raise _explained(collection, error) from None
+    yield from read_everything(database[collection], paths, page_size)
 
 
-def count_documents(database: Database[Document], collection: str) -> int:
-    """Return about how many documents a collection has, for the progress of reading it.
+def read_everything(
+    source: Collection[Document], paths: Sequence[str], page_size: int = PAGE_SIZE
+) -> Iterator[list[Document]]:
+    """Yield what ``read_pages`` yields, of a collection as it is given: with its read preference."""
+    with reading(source.name):
+        for page in batches_of(_all_ids(source), page_size):
+            found, _ = read_documents(source, page, paths)
+            by_id = {_key(document["_id"]): document for document in found}
+            yield [by_id[key] for raw_id in page if (key := _key(raw_id)) in by_id]
+
+
+def read_documents(
+    source: Collection[Document], ids: Sequence[Any], paths: Sequence[str]
+) -> tuple[list[Document], list[Any]]:
+    """Return the documents of these ids, and the ids for which there is none.
+
+    A server that compares ids loosely may also give a document whose id only resembles one of them.
 
     Raises:
         TransientError: if the warehouse stops answering.
-        TerminalError: if it refuses to count.
+        TerminalError: if it refuses to read.
     """
-    try:
-        return database[collection].estimated_document_count()
-    except PyMongoError as error:
-        raise _explained(collection, error) from None
+    with reading(source.name):
+        return _fetch(source, list(ids), dict.fromkeys(top_level(paths), 1))
 
 
-def _explained(collection: str, error: PyMongoError) -> PipelineError:
-    if isinstance(error, OperationFailure) and error.code in _NO_RIGHTS:
-        return TerminalError(
-            f"The warehouse refused to read the collection {collection}: code {error.code}.",
-            "Give the user of MONGO_URI the role `read` on the database.",
-        )
-    code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
-    return TransientError(
-        f"The warehouse stopped answering while the collection {collection} was read ({type(error).__name__}{code}).",
-        "Nothing was committed. Run again when it is back.",
-    )
+def read_ids(source: Collection[Document], paths: Sequence[str]) -> Iterator[list[Document]]:
+    """Yield all documents with their ids and ``paths`` alone, many at once.
+
+    Raises:
+        TransientError: if the warehouse stops answering.
+        TerminalError: if it refuses to read.
+    """
+    wanted = {"_id": 1, **dict.fromkeys(top_level(paths), 1)}
+    with reading(source.name), source.find({}, wanted).batch_size(IDS_AT_ONCE) as cursor:
+        yield from batches_of(cursor, IDS_AT_ONCE)
+
+
+def distinct_ids(ids: Iterable[Any]) -> list[Any]:
+    """Return the ids without repetition; ids of different types are different."""
+    return list({_key(raw_id): raw_id for raw_id in ids}.values())
+
+
+def _all_ids(source: Collection[Document]) -> Iterator[Any]:
+    with source.find({}, {"_id": 1}).sort("_id", 1).batch_size(IDS_AT_ONCE) as ids:
+        for document in ids:
+            yield document["_id"]
 
 
 @retry(
@@ -74,14 +90,17 @@ def _explained(collection: str, error: PyMongoError) -> PipelineError:
     wait=wait_exponential_jitter(multiplier=0.5, max=8),
     reraise=True,
 )
-def _fetch(source: Collection[Document], ids: list[Any], projection: dict[str, int]) -> list[Document]:
-    found = {_key(document["_id"]): document for document in source.find({"_id": {"$in": ids}}, projection)}
-    missing = [raw_id for raw_id in ids if _key(raw_id) not in found]
+def _fetch(
+    source: Collection[Document], ids: list[Any], projection: dict[str, int]
+) -> tuple[list[Document], list[Any]]:
+    wanted = projection or {"_id": 1}
+    found = {_key(document["_id"]): document for document in source.find({"_id": {"$in": ids}}, wanted)}
     # To be gone takes two answers: a server that compares ids of some type loosely in `$in` loses no document so.
-    for some in batches_of(missing, IDS_PER_CONFIRMATION):
-        confirmed = source.find({"$or": [{"_id": raw_id} for raw_id in some]}, projection)
+    doubtful = [raw_id for raw_id in ids if _key(raw_id) not in found and not isinstance(raw_id, str | int | ObjectId)]
+    for some in batches_of(doubtful, PAGE_SIZE):
+        confirmed = source.find({"$or": [{"_id": raw_id} for raw_id in some]}, wanted)
         found.update((_key(document["_id"]), document) for document in confirmed)
-    return [found[key] for raw_id in ids if (key := _key(raw_id)) in found]
+    return list(found.values()), [raw_id for raw_id in ids if _key(raw_id) not in found]
 
 
 def _key(raw_id: Any) -> tuple[str, str]:

@@ -1,4 +1,8 @@
-"""The order of a load, which is what makes it safe: write, remove what is stale, record, reconcile, publish."""
+"""The order of a load, which is what makes it safe: write, remove what is stale, record, reconcile, publish.
+
+A load that dies leaves its lease in the collection and a note in the record, so that the next one knows that the points
+of the changed documents are of two versions. It writes all of them, and removes whatever else is there.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,22 +10,18 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 
 from feature_store.config import CategoryConfig, IndexConfig
-from feature_store.encoders import load_encoder
+from feature_store.encoders import Encoder
 from feature_store.errors import TransientError
 from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
-from feature_store.index import (
-    IndexMetadata,
-    count_points,
-    serving_collection,
-    version_to_start_from,
-    write_metadata,
-)
-from feature_store.parts import list_parts
+from feature_store.index import NOTHING, VersionName, count_points, read_metadata, serving_collection
+from feature_store.index_record import IndexRecord, StartingPoint, starting_point
+from feature_store.parts import count_rows, list_parts
 from feature_store.progress import progress
 from feature_store.versions import now
 from steps.load.collection import ensure_collection, indexed_fields, publish
+from steps.load.lease import HeldLease, take_lease
 from steps.load.local_storage import flushed_once
-from steps.load.points import reconcile, record_chunk_counts, remove_stale, upsert_part
+from steps.load.points import reconcile, remove_all_but, remove_orphans, remove_part, update_payloads, upsert_part
 
 
 def bring_to_version(
@@ -31,66 +31,90 @@ def bring_to_version(
     cleaned_documents: CleanedDocuments,
     index: IndexConfig,
     categories: Sequence[CategoryConfig],
+    encoder: Encoder,
 ) -> IndexReport:
     """Bring the collection to the version of ``embeddings``; one that is there already is only counted.
 
     Raises:
         TransientError: if the collection was changed or removed since its chunks were made.
+        LockedError: if another run is loading it.
         ReconciliationError: if the collection does not hold what it should; its version then stays where it was.
     """
-    collection, version = embeddings.collection, embeddings.version
-    since = version_to_start_from(client, collection, indexes_folder, version)
-    if since != embeddings.since:
+    collection, version = embeddings.collection, cleaned_documents.at()
+    record = IndexRecord(indexes_folder, collection)
+    seen = read_metadata(client, collection)
+    start = starting_point(seen, record, cleaned_documents.store(), version)
+    _require_unchanged(embeddings, start)
+    target = VersionName.of(version)
+    if start.since == target and serving_collection(client, index.name) == collection:
+        return _report(embeddings, reconcile(client, collection, record.count_points(), []))
+    fields = indexed_fields(category for category in categories if category.name in index.categories)
+    ensure_collection(client, collection, index, encoder, fields, version.store_id)
+    lease = take_lease(client, collection, seen, start.since, target)
+    record.begin(start.since, target)
+    counts = _write(client, embeddings, start, index.upsert_batch, lease)
+    documents = list_parts(embeddings.folder, "documents")
+    points = reconcile(client, collection, record.write(documents), documents)
+    metadata = lease.confirm()
+    record.publish(target)
+    precisions = sorted({*metadata.precisions, *embeddings.precisions})
+    moved = {"version": version.number, "version_run_id": version.run_id, "points": points, "precisions": precisions}
+    done = metadata.model_copy(update={**moved, "updated_at": now(), "lease": None})
+    previous = publish(client, done, collection)
+    return _report(embeddings, points).model_copy(update={**counts, "previous_collection": previous})
+
+
+def _require_unchanged(embeddings: Embeddings, start: StartingPoint) -> None:
+    if (start.since.number, start.record) != (embeddings.since, embeddings.record):
         raise TransientError(
-            f"The collection {collection} went from version {embeddings.since} to {since} while the run was at work.",
+            f"While the run was at work, the collection {embeddings.collection} went from version {embeddings.since} "
+            f"to {start.since.number}, or its record to another one.",
             "Nothing was written to it. Run again.",
         )
-    documents = list_parts(embeddings.folder, "documents")
-    if since == version and serving_collection(client, index.name) == collection:
-        points, expected = reconcile(client, collection, indexes_folder, documents)
-        return _report(embeddings, points, expected)
-    store_id = cleaned_documents.at().store_id
-    fields = indexed_fields(category for category in categories if category.name in index.categories)
-    metadata = ensure_collection(client, collection, index, load_encoder(index.encoder), fields, store_id)
-    if since == 0 and metadata.version:
-        # Its record is lost or of no use: until it is filled again, the collection must not claim a version.
-        metadata = metadata.model_copy(update={"version": 0})
-        write_metadata(client, collection, metadata)
-    written, removed = _write(client, embeddings, documents, index.upsert_batch)
-    record_chunk_counts(indexes_folder, collection, documents, since)
-    points, expected = reconcile(client, collection, indexes_folder, documents)
-    previous = publish(client, _moved(metadata, embeddings, points), collection)
-    report = _report(embeddings, points, expected)
-    return report.model_copy(update={"previous_collection": previous, "written": written, "removed": removed})
 
 
-def _write(client: QdrantClient, embeddings: Embeddings, documents: Sequence[Path], batch_size: int) -> tuple[int, int]:
-    """Write the points, then remove stale ones; return how many of each."""
-    collection, written = embeddings.collection, 0
+def _write(
+    client: QdrantClient, embeddings: Embeddings, start: StartingPoint, batch_size: int, lease: HeldLease
+) -> dict[str, int]:
+    """Write points and payloads, then remove stale points; return how many of each."""
+    folder, collection = embeddings.folder, embeddings.collection
+    new, moved = list_parts(folder, "embedded"), list_parts(folder, "payloads")
     before = count_points(client, collection)
-    with flushed_once(client, collection):
-        with progress(f"loading {embeddings.index}", embeddings.chunks) as advance:
-            for part in list_parts(embeddings.folder, "embedded"):
-                written += upsert_part(client, collection, part, batch_size, advance)
+    with flushed_once(client, collection), progress(f"loading {embeddings.index}", count_rows(new + moved)) as advance:
+
+        def done(units: int) -> None:
+            advance(units)
+            lease.keep()
+
+        written = sum(upsert_part(client, collection, part, batch_size, done) for part in new)
+        updated = sum(update_payloads(client, collection, part, batch_size, done) for part in moved)
         between = count_points(client, collection)
-        if before:
-            remove_stale(client, collection, documents, embeddings.version)
-    return written, between - count_points(client, collection)
+        _remove_stale(client, embeddings, start, before, lease)
+    return {"written": written, "updated": updated, "removed": between - count_points(client, collection)}
 
 
-def _moved(metadata: IndexMetadata, embeddings: Embeddings, points: int) -> IndexMetadata:
-    precisions = sorted({*metadata.precisions, *embeddings.precisions})
-    return metadata.model_copy(
-        update={"version": embeddings.version, "points": points, "precisions": precisions, "updated_at": now()}
-    )
+def _remove_stale(
+    client: QdrantClient, embeddings: Embeddings, start: StartingPoint, before: int, lease: HeldLease
+) -> None:
+    """Remove what is no chunk any more: by id where the record knew it, else whatever else is there."""
+    folder, collection = embeddings.folder, embeddings.collection
+    documents = list_parts(folder, "documents")
+    if start.record is not None:
+        for part in list_parts(folder, "stale"):
+            remove_part(client, collection, part, lease.keep)
+    elif start.since != NOTHING:
+        for part in documents:
+            remove_orphans(client, collection, part, lease.keep)
+    elif before:
+        remove_all_but(client, collection, documents, lease.keep)
 
 
-def _report(embeddings: Embeddings, points: int, expected: int) -> IndexReport:
+def _report(embeddings: Embeddings, points: int) -> IndexReport:
     return IndexReport(
         index=embeddings.index,
         collection=embeddings.collection,
         version_before=embeddings.since,
         version=embeddings.version,
         points=points,
-        expected_points=expected,
+        expected_points=points,
     )

@@ -70,7 +70,8 @@ def ensure_collection(
 def publish(client: QdrantClient, metadata: IndexMetadata, collection: str) -> str | None:
     """Move the version pointer, then the alias in one operation; return the collection that served before, if another.
 
-    This is the last thing that a load does: what it says is true from the first moment on.
+    ``metadata`` has no lease: that goes in the same write. This is the last thing that a load does: what it says is
+    true from the first moment on.
     """
     write_metadata(client, collection, metadata)
     serving = serving_collection(client, metadata.index)

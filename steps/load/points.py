@@ -1,25 +1,36 @@
-"""Writing points, removing stale ones, and proving that the collection holds what it should."""
+"""Writing points, updating payloads, removing stale points, and proving that the collection holds what it should."""
 
 import json
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import lance
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 
-from feature_store import schema, tables
+from feature_store import tables
 from feature_store.errors import ReconciliationError
-from feature_store.index import DENSE, SPARSE, chunk_counts_path, count_points, expected_points, retrying
+from feature_store.index import DENSE, SPARSE, count_points, retrying
+from feature_store.index_record import ID_BYTES
 from feature_store.parts import read_part
 from feature_store.progress import Advance
 
 DOCUMENTS_PER_REMOVAL = 256
+IDS_PER_REQUEST = 1000
+IDS_PER_SCROLL = 10_000
+_NOT_FOUND = 404
+_PACKED_ID = f"S{ID_BYTES}"
+
+Keep = Callable[[], None]
+"""Keeps the lease; called after each request."""
 
 
 def upsert_part(client: QdrantClient, collection: str, part: Path, batch_size: int, advance: Advance) -> int:
-    """Write all points of one part and wait until they are stored; return their number."""
+    """Write all points of one part ``embedded`` and wait until they are stored; return their number."""
     rows = read_part(part)
     for batch in rows.to_batches(max_chunksize=batch_size):
         points = [_point(row) for row in batch.to_pylist()]
@@ -28,61 +39,87 @@ def upsert_part(client: QdrantClient, collection: str, part: Path, batch_size: i
     return int(rows.num_rows)
 
 
-def remove_stale(client: QdrantClient, collection: str, parts: Iterable[Path], version: int) -> None:
-    """Remove the points of these documents that the load to ``version`` did not write.
-
-    Call it after the upserts: every current point of a changed document carries ``table_version == version`` by then.
-    """
-    for part in parts:
-        document_ids = read_part(part).column("document_id").to_pylist()
-        for some in tables.batches_of(document_ids, DOCUMENTS_PER_REMOVAL):
-            stale = models.Filter(must=[_of(some)], must_not=[_written_by(version)])
-            retrying()(client.delete, collection, points_selector=models.FilterSelector(filter=stale), wait=True)
-
-
-def record_chunk_counts(indexes_folder: Path, collection: str, parts: Sequence[Path], since: int) -> None:
-    """Record how many chunks of each document the collection now holds; ``since`` 0 starts the record anew."""
-    path = chunk_counts_path(indexes_folder, collection)
-    if since == 0 or not tables.exists(path):
-        indexes_folder.mkdir(parents=True, exist_ok=True)
-        tables.create(path, schema.CHUNK_COUNTS, ["document_id"])
-    for part in parts:
-        tables.upsert(lance.dataset(str(path)), "document_id", _without_repetition(read_part(part)))
-    if parts:
-        tables.maintain(lance.dataset(str(path)))
-        tables.forget_old_versions(lance.dataset(str(path)))
-
-
-def reconcile(client: QdrantClient, collection: str, indexes_folder: Path, parts: Iterable[Path]) -> tuple[int, int]:
-    """Return the number of points and that of the record, which must be equal.
-
-    So must those of each group of the documents in ``parts``: a point too many here does not make up for one too few
-    there.
+def update_payloads(client: QdrantClient, collection: str, part: Path, batch_size: int, advance: Advance) -> int:
+    """Replace the payloads of all points of one part ``payloads``; their vectors stay. Return their number.
 
     Raises:
-        ReconciliationError: if they are not.
+        ReconciliationError: if the collection lacks one of the points.
+    """
+    rows = read_part(part)
+    for batch in rows.to_batches(max_chunksize=batch_size):
+        updates = [_payload_update(row) for row in batch.to_pylist()]
+        try:
+            retrying()(client.batch_update_points, collection, update_operations=updates, wait=True)
+        except (KeyError, UnexpectedResponse) as error:  # local mode raises the one, a server answers the other
+            if isinstance(error, UnexpectedResponse) and error.status_code != _NOT_FOUND:
+                raise
+            raise _does_not_add_up(f"The collection {collection} lacks a point that a load wrote: {error}.") from error
+        advance(len(updates))
+    return int(rows.num_rows)
+
+
+def remove_part(client: QdrantClient, collection: str, part: Path, keep: Keep) -> None:
+    """Remove the points of one part ``stale``."""
+    for some in tables.batches_of(read_part(part).column("chunk_id").to_pylist(), IDS_PER_REQUEST):
+        _remove(client, collection, models.PointIdsList(points=some))
+        keep()
+
+
+def remove_orphans(client: QdrantClient, collection: str, part: Path, keep: Keep) -> None:
+    """Remove every point of the documents in one part ``documents`` that is none of their chunks."""
+    for batch in read_part(part).to_batches(max_chunksize=DOCUMENTS_PER_REMOVAL):
+        of_documents = models.MatchAny(any=batch.column("document_id").to_pylist())
+        current = _ids_of(batch)
+        orphans = models.Filter(
+            must=models.FieldCondition(key="document_id", match=of_documents),
+            must_not=models.HasIdCondition(has_id=current) if current else None,
+        )
+        _remove(client, collection, models.FilterSelector(filter=orphans))
+        keep()
+
+
+def remove_all_but(client: QdrantClient, collection: str, parts: Sequence[Path], keep: Keep) -> None:
+    """Remove every point, whatever it is, that is no chunk of the documents in parts ``documents``."""
+    packed = b"".join(ids for part in parts for ids in read_part(part).column("chunk_ids").to_pylist())
+    current = np.sort(np.frombuffer(packed, _PACKED_ID))
+    for ids in _scroll_ids(client, collection):
+        orphans = _not_among(current, ids)
+        if orphans:
+            _remove(client, collection, models.PointIdsList(points=orphans))
+        keep()
+
+
+def reconcile(client: QdrantClient, collection: str, expected: int, parts: Sequence[Path]) -> int:
+    """Return the number of points, which must be ``expected``; and every chunk of the documents in ``parts`` is one.
+
+    So a point too many here does not make up for one too few there.
+
+    Raises:
+        ReconciliationError: if it is not so.
     """
     for part in parts:
-        rows = read_part(part)
-        for batch in rows.to_batches(max_chunksize=DOCUMENTS_PER_REMOVAL):
-            documents = batch.column("document_id").to_pylist()
-            own = models.Filter(must=[_of(documents)])
-            found = retrying()(client.count, collection, count_filter=own, exact=True).count
-            _require_equal(
-                collection, found, sum(batch.column("chunks").to_pylist()), f" of {len(documents)} documents"
-            )
-    points, expected = count_points(client, collection), expected_points(indexes_folder, collection)
+        for batch in read_part(part).to_batches(max_chunksize=DOCUMENTS_PER_REMOVAL):
+            ids = _ids_of(batch)
+            found = sum(_count_present(client, collection, some) for some in tables.batches_of(ids, IDS_PER_REQUEST))
+            _require_equal(collection, found, len(ids), f" of {batch.num_rows} documents")
+    points = count_points(client, collection)
     _require_equal(collection, points, expected, "")
-    return points, expected
+    return points
 
 
 def _require_equal(collection: str, points: int, expected: int, of_what: str) -> None:
     if points != expected:
-        raise ReconciliationError(
-            f"The collection {collection} holds {points:,} points{of_what}, which have {expected:,} chunks.",
-            "Its version was not moved. If something else writes to this collection, stop that; then delete the "
-            "collection and run again: it is rebuilt without embedding anything anew.",
+        raise _does_not_add_up(
+            f"The collection {collection} holds {points:,} points{of_what}, which have {expected:,} chunks."
         )
+
+
+def _does_not_add_up(problem: str) -> ReconciliationError:
+    return ReconciliationError(
+        problem,
+        "Its version was not moved. If something else writes to this collection, stop that; then delete the "
+        "collection and run again: it is rebuilt without embedding anything anew.",
+    )
 
 
 def _point(row: dict[str, Any]) -> models.PointStruct:
@@ -92,14 +129,43 @@ def _point(row: dict[str, Any]) -> models.PointStruct:
     )
 
 
-def _of(document_ids: list[str]) -> models.FieldCondition:
-    return models.FieldCondition(key="document_id", match=models.MatchAny(any=document_ids))
+def _payload_update(row: dict[str, Any]) -> models.OverwritePayloadOperation:
+    update = models.SetPayload(payload=json.loads(row["payload"]), points=[row["chunk_id"]])
+    return models.OverwritePayloadOperation(overwrite_payload=update)
 
 
-def _written_by(version: int) -> models.FieldCondition:
-    return models.FieldCondition(key="table_version", match=models.MatchValue(value=version))
+def _remove(client: QdrantClient, collection: str, points: models.PointsSelector) -> None:
+    retrying()(client.delete, collection, points_selector=points, wait=True)
 
 
-def _without_repetition(rows: pa.Table) -> pa.Table:
-    counts = {row["document_id"]: row["chunks"] for row in rows.to_pylist()}
-    return pa.table([pa.array(counts.keys()), pa.array(counts.values(), pa.int64())], schema=schema.CHUNK_COUNTS)
+def _count_present(client: QdrantClient, collection: str, ids: list[str]) -> int:
+    return len(retrying()(client.retrieve, collection, ids=ids, with_payload=False, with_vectors=False))
+
+
+def _ids_of(documents: pa.RecordBatch) -> list[str]:
+    """Return the ids of all chunks of some rows of the record."""
+    packed = b"".join(documents.column("chunk_ids").to_pylist())
+    return [str(uuid.UUID(bytes=packed[start : start + ID_BYTES])) for start in range(0, len(packed), ID_BYTES)]
+
+
+def _scroll_ids(client: QdrantClient, collection: str) -> Iterator[list[models.ExtendedPointId]]:
+    offset: models.ExtendedPointId | None = None
+    while True:
+        records, offset = retrying()(
+            client.scroll, collection, limit=IDS_PER_SCROLL, offset=offset, with_payload=False, with_vectors=False
+        )
+        yield [record.id for record in records]
+        if offset is None:
+            return
+
+
+def _not_among(current: npt.NDArray[np.bytes_], ids: list[models.ExtendedPointId]) -> list[models.ExtendedPointId]:
+    """Return those of ``ids`` that are not in ``current``: sorted ids of 16 bytes each. Numbers never are."""
+    texts = [found for found in ids if not isinstance(found, int)]
+    packed = np.frombuffer(b"".join(uuid.UUID(str(found)).bytes for found in texts), _PACKED_ID)
+    places = np.searchsorted(current, packed)
+    is_current = np.zeros(len(packed), bool)
+    within = places < len(current)
+    is_current[within] = current[places[within]] == packed[within]
+    numbers = [found for found in ids if isinstance(found, int)]
+    return [*numbers, *(found for found, kept in zip(texts, is_current, strict=True) if not kept)]

@@ -7,6 +7,7 @@ from loguru import logger
 from zenml import step
 
 from feature_store.config import CategoryConfig, IndexConfig
+from feature_store.encoders import load_encoder
 from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
 from feature_store.index import LOCAL_MODE_COMFORT, open_qdrant
 from feature_store.materializers import HandleMaterializer
@@ -18,11 +19,12 @@ from steps.runtime import start_step
 def load(
     embeddings: Embeddings, cleaned_documents: CleanedDocuments, index: IndexConfig, categories: list[CategoryConfig]
 ) -> Annotated[IndexReport, "index_report"]:
-    """Write the points, remove stale ones, reconcile the counts, and move version and alias last."""
+    """Write what differs, remove stale points, reconcile the counts, and move version and alias last."""
     settings, _ = start_step()
     started = time.monotonic()
+    folder, encoder = settings.indexes_folder, load_encoder(index.encoder)
     with open_qdrant(settings) as client:
-        report = bring_to_version(client, settings.indexes_folder, embeddings, cleaned_documents, index, categories)
+        report = bring_to_version(client, folder, embeddings, cleaned_documents, index, categories, encoder)
     logger.info("{}: {:,} points in {}, at version {}", index.name, report.points, report.collection, report.version)
     if settings.qdrant_url is None and report.points > LOCAL_MODE_COMFORT:
         logger.warning(

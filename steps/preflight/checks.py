@@ -1,17 +1,21 @@
 """Everything that can be wrong outside of the configuration file, checked before any work and reported at once."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryFile
+from typing import Any
 
-from feature_store.config import IndexConfig, PipelineConfig
+from pymongo.database import Database
+
+from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig, RunOptions
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
 from feature_store.index import collection_names as qdrant_collections
 from feature_store.index import collections_of, open_qdrant, read_metadata, serving_collection
 from feature_store.settings import Settings
-from feature_store.store import open_feature_store
+from feature_store.store import FeatureStore, open_feature_store
+from warehouse.capture_mode import choose_mode
 from warehouse.connection import collection_names, open_warehouse
 
 _MEGABYTE = 1_000_000
@@ -78,31 +82,51 @@ def check_feature_store(settings: Settings, _: PipelineConfig) -> Iterator[Findi
 
 
 def check_warehouse(settings: Settings, config: PipelineConfig) -> Iterator[Finding]:
-    """The warehouse answers, and has the collections that the configuration names."""
+    """The warehouse answers, has the collections that the configuration names, and can be captured as configured."""
+    store = open_feature_store(settings.feature_store_folder)
     with open_warehouse(settings) as database:
         present = collection_names(database)
-    yield Finding("warehouse", f"{settings.describe_warehouse()}, database {settings.mongo_database}")
-    store = open_feature_store(settings.feature_store_folder)
-    for category in config.categories:
-        if category.collection in present:
-            yield Finding(f"category {category.name}", f"collection {category.collection}")
-        elif any(len(ids) for ids in store.document_ids(category.name)):
-            problem = ConfigurationError(
-                f"Category {category.name}: the collection {category.collection!r} is gone, but the feature store "
-                "holds documents of it.",
-                "A collection that vanished is not taken for one whose documents were deleted: restore it, or correct "
-                "`collection`.",
-            )
-            yield Finding(f"category {category.name}", "", problem)
-        elif category.optional:
-            yield Finding(f"category {category.name}", f"collection {category.collection} is missing, which is allowed")
-        else:
-            known = ", ".join(present) or "none"
-            problem = ConfigurationError(
-                f"Category {category.name}: the warehouse has no collection {category.collection!r}; it has: {known}.",
-                "Correct `collection`, fill it with `feature-pipeline import`, or set `optional: true`.",
-            )
-            yield Finding(f"category {category.name}", "", problem)
+        yield Finding("warehouse", f"{settings.describe_warehouse()}, database {settings.mongo_database}")
+        for category in config.categories:
+            if category.collection in present:
+                yield _check_capture(database, category, config.options)
+            else:
+                yield _check_missing(store, category, config.options, present)
+
+
+def _check_capture(database: Database[dict[str, Any]], category: CategoryConfig, options: RunOptions) -> Finding:
+    name = f"category {category.name}"
+    try:
+        mode, why = choose_mode(database, category, options.capture)
+    except PipelineError as problem:
+        return Finding(name, "", problem)
+    return Finding(name, f"collection {category.collection}, captured by {mode} ({why})")
+
+
+def _check_missing(
+    store: FeatureStore, category: CategoryConfig, options: RunOptions, present: Sequence[str]
+) -> Finding:
+    name, collection = f"category {category.name}", category.collection
+    held = sum(len(ids) for ids in store.document_ids(category.name))
+    approved = options.approved_deletions.get(category.name, 0)
+    if held > approved:
+        problem = ConfigurationError(
+            f"Category {category.name}: the collection {collection!r} is gone, but the feature store holds {held:,} "
+            "documents of it.",
+            "A collection that vanished is not taken for one whose documents were deleted: restore it, correct "
+            f"`collection`, or approve the deletion of all {held:,}.",
+        )
+        return Finding(name, "", problem)
+    if held:
+        return Finding(name, f"collection {collection} is gone, and the deletion of its {held:,} documents is approved")
+    if category.optional:
+        return Finding(name, f"collection {collection} is missing, which is allowed")
+    known = ", ".join(present) or "none"
+    problem = ConfigurationError(
+        f"Category {category.name}: the warehouse has no collection {collection!r}; it has: {known}.",
+        "Correct `collection`, fill it with `feature-pipeline import`, or set `optional: true`.",
+    )
+    return Finding(name, "", problem)
 
 
 def check_qdrant(settings: Settings, config: PipelineConfig) -> Iterator[Finding]:

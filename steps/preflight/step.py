@@ -6,18 +6,21 @@ from loguru import logger
 from zenml import step
 
 from feature_store import lock
-from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig
+from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig, RunOptions
 from steps.preflight.checks import require_readiness
 from steps.runtime import remove_other_runs, start_step
 
 
 @step(enable_cache=False)
-def preflight(categories: list[CategoryConfig], indexes: list[IndexConfig]) -> Annotated[dict[str, str], "preflight"]:
+def preflight(
+    categories: list[CategoryConfig], indexes: list[IndexConfig], options: RunOptions
+) -> Annotated[dict[str, str], "preflight"]:
     """Report everything that is wrong at once, or take the lock and let the run begin."""
     settings, run_folder = start_step()
     lock.acquire(settings.data_dir, "feature_pipeline")
     remove_other_runs(settings, run_folder)
-    findings = require_readiness(settings, PipelineConfig(categories=categories, indexes=indexes))
+    config = PipelineConfig(categories=categories, indexes=indexes, options=options)
+    findings = require_readiness(settings, config)
     for finding in findings:
         logger.info("{}: {}", finding.check, finding.detail)
     return {finding.check: finding.detail for finding in findings}

@@ -10,7 +10,7 @@ from feature_store import lock
 from feature_store.files import write_json_atomically
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
 from feature_store.parts import remove_folder
-from steps.report.summary import summarise_run, to_lines, to_markdown
+from steps.report.summary import describe_held_back, summarise_run, to_lines, to_markdown
 from steps.runtime import run_id, start_step
 
 
@@ -31,4 +31,6 @@ def report(
     lock.release(settings.data_dir)
     for line in to_lines(summary):
         logger.info(line)
+    for line in describe_held_back(summary):
+        logger.warning(line)
     return MarkdownString(to_markdown(summary))

@@ -10,22 +10,27 @@ from feature_store.handles import Chunks, CleanCounts, CleanedDocuments, Embeddi
 from feature_store.store import IS_LIVE
 from feature_store.versions import now
 
-_BRANCH_FIELDS = (
-    "index",
-    "collection",
+BRANCH_COUNTS = (
     "documents",
     "chunks",
+    "unchanged",
+    "moved",
     "embedded",
     "reused",
     "written",
+    "updated",
     "removed",
     "points",
 )
-DOCUMENT_COUNTS = ("read", "added", "changed", "metadata_changed", "unchanged", "deleted", "rejected")
+DOCUMENT_COUNTS = ("read", "added", "changed", "metadata_changed", "unchanged", "deleted", "held_back", "rejected")
 
 
 class Branch(BaseModel):
-    """What the run did for one index."""
+    """What the run did for one index.
+
+    ``chunks`` are those of the documents that changed. ``unchanged`` ones cost nothing, for ``moved`` ones the payload
+    is written (``updated``); texts of the others were ``embedded``, or ``reused`` where they had a vector.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,13 +40,28 @@ class Branch(BaseModel):
     version: int
     documents: int
     chunks: int
+    unchanged: int
+    moved: int
     embedded: int
     reused: int
     written: int
+    updated: int
     removed: int
     points: int
     precisions: list[str]
     seconds: dict[str, float]
+
+
+class CaptureSummary(BaseModel):
+    """How the changes of one category were found, and why so; ``more`` says that others wait in the source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: str
+    whole: bool
+    reason: str
+    compared_ids: int
+    more: bool
 
 
 class Invariant(BaseModel):
@@ -64,6 +84,7 @@ class RunSummary(BaseModel):
     version_before: int | None
     version: int
     categories: dict[str, CleanCounts]
+    captures: dict[str, CaptureSummary]
     duplicates: int
     indexes: list[Branch]
     invariants: list[Invariant]
@@ -72,7 +93,11 @@ class RunSummary(BaseModel):
     def changed_nothing(self) -> bool:
         """Return whether the run found everything up to date."""
         same_version = self.version == self.version_before
-        return same_version and not any(branch.written or branch.removed for branch in self.indexes)
+        return same_version and not any(branch.written or branch.updated or branch.removed for branch in self.indexes)
+
+    def held_back(self) -> dict[str, int]:
+        """Return the number of deletions that were held back, by category."""
+        return {name: counts.held_back for name, counts in self.categories.items() if counts.held_back}
 
 
 def summarise_run(
@@ -93,9 +118,13 @@ def summarise_run(
         version_before=cleaned.previous_version,
         version=cleaned.version,
         categories=cleaned.categories,
+        captures={
+            name: CaptureSummary(**capture.model_dump(include=set(CaptureSummary.model_fields)))
+            for name, capture in raw.captures.items()
+        },
         duplicates=cleaned.store().count_duplicates(cleaned.at()),
         indexes=branches,
-        invariants=prove_invariants(cleaned, stages),
+        invariants=prove_invariants(raw, cleaned, stages),
         seconds=stage_seconds(raw, cleaned, branches),
     )
 
@@ -109,9 +138,12 @@ def summarise_branch(chunks: Chunks, embeddings: Embeddings, report: IndexReport
         version=report.version,
         documents=chunks.documents,
         chunks=chunks.chunks,
+        unchanged=chunks.unchanged,
+        moved=chunks.moved,
         embedded=embeddings.embedded,
         reused=embeddings.reused,
         written=report.written,
+        updated=report.updated,
         removed=report.removed,
         points=report.points,
         precisions=embeddings.precisions,
@@ -120,14 +152,14 @@ def summarise_branch(chunks: Chunks, embeddings: Embeddings, report: IndexReport
 
 
 def prove_invariants(
-    cleaned: CleanedDocuments, branches: Sequence[tuple[Chunks, Embeddings, IndexReport]]
+    raw: RawDocuments, cleaned: CleanedDocuments, branches: Sequence[tuple[Chunks, Embeddings, IndexReport]]
 ) -> list[Invariant]:
     """Compare the figures of the run with each other and with the tables.
 
     Raises:
         ReconciliationError: if one does not hold; the message names it with its figures.
     """
-    invariants = [_everything_is_accounted_for(cleaned)]
+    invariants = [_everything_is_accounted_for(raw, cleaned)]
     for chunks, embeddings, report in branches:
         invariants += [
             Invariant(
@@ -141,9 +173,9 @@ def prove_invariants(
                 figures=f"longest {chunks.longest} of {chunks.token_limit} tokens",
             ),
             Invariant(
-                name=f"{chunks.index}: every chunk has its vector",
-                holds=embeddings.chunks == chunks.chunks,
-                figures=f"{chunks.chunks:,} chunks, {embeddings.chunks:,} with vectors",
+                name=f"{chunks.index}: every new chunk has its vector",
+                holds=embeddings.chunks == chunks.new,
+                figures=f"{chunks.new:,} new chunks, {embeddings.chunks:,} with vectors",
             ),
             Invariant(
                 name=f"{report.index}: points = chunks at version {report.version}",
@@ -159,17 +191,20 @@ def prove_invariants(
     return invariants
 
 
-def _everything_is_accounted_for(cleaned: CleanedDocuments) -> Invariant:
+def _everything_is_accounted_for(raw: RawDocuments, cleaned: CleanedDocuments) -> Invariant:
     version, store = cleaned.at(), cleaned.store()
-    read = kept = rejected = 0
-    for name, counts in cleaned.categories.items():
-        read += counts.read
+    before = added = deleted = kept = rejected = 0
+    for name, capture in raw.captures.items():
+        counts = raw.categories[name]
+        before += capture.held_before
+        added += counts.added
+        deleted += counts.deleted
         kept += store.count_documents(version, f"category = '{name}' AND {IS_LIVE}")
         rejected += int(store.rejects(version).count_rows(filter=f"category = '{name}'"))
     return Invariant(
-        name="documents read = kept + rejected",
-        holds=read == kept + rejected,
-        figures=f"{read:,} read, {kept:,} kept, {rejected:,} rejected",
+        name="documents before + added - deleted = kept + rejected",
+        holds=before + added - deleted == kept + rejected,
+        figures=f"{before:,} before, {added:,} added, {deleted:,} deleted, {kept:,} kept, {rejected:,} rejected",
     )
 
 
@@ -188,12 +223,29 @@ def to_lines(summary: RunSummary) -> list[str]:
     for name, counts in summary.categories.items():
         figures = ", ".join(f"{getattr(counts, field):,} {field.replace('_', ' ')}" for field in DOCUMENT_COUNTS)
         lines.append(f"{name}: {figures}")
+    lines += [describe_capture(name, capture) for name, capture in summary.captures.items()]
     lines += [
-        f"{branch.index}: {branch.chunks:,} chunks, {branch.embedded:,} texts embedded, {branch.reused:,} reused, "
-        f"{branch.written:,} points written, {branch.removed:,} removed, {branch.points:,} points"
+        f"{branch.index}: {branch.chunks:,} chunks ({branch.unchanged:,} unchanged, {branch.moved:,} moved), "
+        f"{branch.embedded:,} texts embedded, {branch.reused:,} reused, {branch.written:,} points written, "
+        f"{branch.updated:,} updated, {branch.removed:,} removed, {branch.points:,} points"
         for branch in summary.indexes
     ]
     return lines
+
+
+def describe_capture(category: str, capture: CaptureSummary) -> str:
+    """Return a sentence: how the changes of a category were found, and why so."""
+    more = " More changes wait in the source: run again." if capture.more else ""
+    return f"{category}: captured by {capture.mode}; {capture.reason}.{more}"
+
+
+def describe_held_back(summary: RunSummary) -> list[str]:
+    """Return a line for each category whose deletions were held back, with the way to approve them."""
+    return [
+        f"{name}: {count:,} deletions were held back: more than the guard lets through. Look whether the source is as "
+        f"it should be; if it is: feature-pipeline run --approve-deletions {name}={count}"
+        for name, count in summary.held_back().items()
+    ]
 
 
 def to_markdown(summary: RunSummary) -> str:
@@ -207,11 +259,16 @@ def to_markdown(summary: RunSummary) -> str:
         "",
         *_table(["category", *DOCUMENT_COUNTS], [_category_row(item) for item in summary.categories.items()]),
         "",
+        *(f"**{line}**\n" for line in describe_held_back(summary)),
         f"{summary.duplicates:,} live documents have a text that another one has too.",
+        "",
+        "## How changes were found",
+        "",
+        *(f"- {describe_capture(name, capture)}" for name, capture in summary.captures.items()),
         "",
         "## Indexes",
         "",
-        *_table(_BRANCH_FIELDS, [[getattr(branch, field) for field in _BRANCH_FIELDS] for branch in summary.indexes]),
+        *_table(["index", "collection", *BRANCH_COUNTS], [_branch_row(branch) for branch in summary.indexes]),
         "",
         "## Invariants",
         "",
@@ -240,6 +297,10 @@ def headline(summary: RunSummary) -> str:
 def _category_row(item: tuple[str, CleanCounts]) -> list[object]:
     name, counts = item
     return [name, *(getattr(counts, field) for field in DOCUMENT_COUNTS)]
+
+
+def _branch_row(branch: Branch) -> list[object]:
+    return [branch.index, branch.collection, *(getattr(branch, field) for field in BRANCH_COUNTS)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -4,69 +4,18 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 
 from feature_store.settings import Settings
-from tests.support import REPOSITORY, fill_warehouse, make_notes, make_parameters, write_config
+from tests.e2e.installation import Installation
+from tests.support import fill_warehouse, make_notes
 
 NOTES = 120
-COMMANDS = Path(sys.executable).parent
-
-
-class Installation:
-    """One data folder, one ZenML store, and the commands run on them from the root of the repository."""
-
-    def __init__(self, folder: Path, model: Path, **parameters: Any) -> None:
-        self.folder = folder
-        self.settings = Settings(data_dir=folder / "data", _env_file=None)
-        self.config = write_config(folder / "notes.yaml", make_parameters(model, **parameters))
-
-    def environment(self, **more: str) -> dict[str, str]:
-        return {
-            **os.environ,
-            "DATA_DIR": str(self.settings.data_dir),
-            "ZENML_CONFIG_PATH": str(self.folder / "zenml"),
-            "ZENML_LOCAL_STORES_PATH": str(self.folder / "stores"),
-            "ZENML_REPOSITORY_PATH": str(self.folder),
-            "ZENML_LOGGING_VERBOSITY": "INFO",
-            "PYTHONUNBUFFERED": "1",
-            **more,
-        }
-
-    def start(self, *command: str, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [str(COMMANDS / command[0]), *command[1:]],
-            cwd=REPOSITORY,
-            env=self.environment(**more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def execute(self, *command: str, **more: str) -> tuple[int, str]:
-        process = self.start(*command, **more)
-        output, _ = process.communicate(timeout=300)
-        return process.returncode, output
-
-    def status(self) -> dict[str, Any]:
-        code, output = self.execute("feature-pipeline", "status", "--json", "-c", str(self.config))
-        assert code == 0, output
-        status: dict[str, Any] = json.loads(output[output.index("{") :])
-        return status
-
-    def last_report(self) -> dict[str, Any]:
-        newest = max(self.settings.reports_folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-        report: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
-        return report
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from feature_store.errors import LockedError, PreflightError, ReconciliationError, TooManyRejectsError
+from feature_store.errors import (
+    LockedError,
+    PlanOutdatedError,
+    PreflightError,
+    ReconciliationError,
+    TooManyRejectsError,
+)
 
-COMMANDS = ["run", "doctor", "search", "status", "warehouse", "dashboard"]
+COMMANDS = ["run", "plan", "watch", "doctor", "search", "status", "warehouse", "dashboard"]
 IMPORTS = ["json", "distributions", "docstrings", "samples"]
 
 
@@ -49,6 +55,7 @@ def test_a_configuration_that_is_not_there_is_a_usage_error(monkeypatch, capsys,
         (LockedError("Another run is working."), 4, "Another run"),
         (TooManyRejectsError("Too many."), 5, "Too many"),
         (ReconciliationError("Does not add up."), 6, "add up"),
+        (PlanOutdatedError("The plan is outdated."), 8, "outdated"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "disk is full"),
         (sqlite3.OperationalError("database or disk is full"), 1, "disk is full"),
         (KeyboardInterrupt(), 130, "Run again"),
@@ -64,6 +71,27 @@ def test_each_failure_has_its_exit_code_and_one_message(monkeypatch, capsys, err
     shown = capsys.readouterr().err
     assert said in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--approve-deletions", "articles"], "is not CATEGORY=COUNT"),
+        (["--approve-deletions", "articles=-5"], "is not CATEGORY=COUNT"),
+        (["--approve-deletions", "artikles=5"], "unknown categories artikles"),
+        (["--capture", "oplog"], "options.capture"),
+        (["--max-changes", "0"], "max-changes"),
+        (["--plan", "--from-plan", "plan.json"], "--plan or --from-plan"),
+        (["--from-plan", "none.json"], "Cannot read none.json"),
+        (["--from-plan", "plan.json", "--capture", "hash"], "the plan has the options"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_of_a_run_that_cannot_be_meant_are_usage_errors(monkeypatch, capsys, tmp_path, arguments, said):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    assert leave(monkeypatch, "run", *arguments) == 2
+    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not (tmp_path / "data" / "feature_store").exists()
 
 
 def test_an_unexpected_error_is_not_hidden(monkeypatch):

@@ -9,6 +9,7 @@ from feature_store.config import (
     DEFAULT_CONFIG,
     CategoryConfig,
     CleaningConfig,
+    PipelineConfig,
     SlidingWindowConfig,
     WindowSize,
     load_config,
@@ -222,3 +223,66 @@ def test_rules_and_code_that_clean_differently_have_another_fingerprint():
         CleaningConfig(min_characters=7).fingerprint(1),
     }
     assert len(fingerprints) == 4
+
+
+def config_of(**category) -> PipelineConfig:
+    return validate_parameters(parameters(category), "a test")
+
+
+CAPTURES = [
+    ("hash", {"mode": "hash"}),
+    ({"mode": "timestamp", "field": "at"}, {"mode": "timestamp", "field": "at", "overlap_seconds": 60.0}),
+    ({"mode": "outbox"}, {"mode": "outbox", "outbox": "outbox"}),
+    ({"field": "at"}, {"mode": "auto", "field": "at"}),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), CAPTURES, ids=str)
+def test_a_capture_is_a_mode_or_a_mapping(given, expected):
+    (category,) = config_of(capture=given).categories
+    assert expected.items() <= category.capture.model_dump().items()
+
+
+def test_capture_is_automatic_where_nothing_is_said():
+    assert config_of().categories[0].capture.mode == "auto"
+
+
+@pytest.mark.parametrize(
+    ("category", "message"),
+    [
+        ({"capture": "timestamp"}, "needs `field`"),
+        ({"capture": {"mode": "hash", "field": "at"}}, "`field` means nothing to capture mode hash"),
+        ({"capture": {"mode": "log", "outbox": "changes"}}, "`outbox` means nothing to capture mode log"),
+        ({"capture": "oplog"}, "categories.0.capture.mode"),
+        ({"capture": {"mode": "timestamp", "field": "at", "compare_ids": False}}, "deletions need `deleted_field`"),
+        ({"capture": {"mode": "timestamp", "field": "at", "overlap_seconds": -1}}, "overlap_seconds"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_capture_that_cannot_work_is_refused(category, message):
+    with pytest.raises(ConfigurationError, match=message):
+        config_of(**category)
+
+
+def test_how_documents_are_captured_does_not_change_what_becomes_of_them():
+    plain = config_of().categories[0]
+    other = config_of(capture={"mode": "timestamp", "field": "at"}, deleted_field="gone", optional=True).categories[0]
+    assert plain.mapping() == other.mapping()
+    assert config_of(text=["body", "more"]).categories[0].mapping() != plain.mapping()
+
+
+def test_options_of_one_run_are_no_part_of_the_fingerprint():
+    plain = config_of()
+    once = PipelineConfig(**{**plain.model_dump(), "options": {"capture": "hash", "approved_deletions": {"notes": 7}}})
+    assert once.fingerprint() == plain.fingerprint()
+
+
+def test_a_configuration_survives_json():
+    config = config_of(capture={"mode": "outbox", "outbox": "changes"})
+    assert PipelineConfig.model_validate(config.model_dump(mode="json")) == config
+    assert PipelineConfig.model_validate(config_of().model_dump(mode="json")) == config_of()
+
+
+def test_an_approval_of_an_unknown_category_is_refused():
+    with pytest.raises(ConfigurationError, match="unknown categories nots"):
+        validate_parameters({**parameters(), "options": {"approved_deletions": {"nots": 5}}}, "a test")

@@ -184,6 +184,24 @@ def test_the_summary_of_embeddings_tells_the_rate_only_where_something_was_embed
     assert shown(evil[Embeddings].model_copy(update={"embedded": 0}))["texts a second"] == "-"
 
 
+def test_the_summary_of_chunks_tells_what_they_cost(evil):
+    chunks = evil[Chunks].model_copy(update={"chunks": 1234, "new": 1000, "moved": 200, "unchanged": 34, "stale": 5})
+    shown = {row[0]: row[1] for row in tables_of(views_of(chunks)["summary.md"])[0]}
+    names = ["chunks", "new: to be embedded and written", "moved: payload to be updated", "as they were"]
+    assert [shown[name] for name in names] == ["1,234", "1,000", "200", "34"]
+    assert shown["stale: to be removed"] == "5"
+
+
+def test_the_summary_of_a_load_tells_points_from_payloads(evil):
+    report = evil[IndexReport].model_copy(update={"written": 1000, "updated": 200, "removed": 34})
+    shown = {row[0]: row[1] for row in tables_of(views_of(report)["summary.md"])[0]}
+    assert [shown[name] for name in ("points written", "payloads updated", "stale points removed")] == [
+        "1,000",
+        "200",
+        "34",
+    ]
+
+
 def test_a_load_that_swapped_the_alias_names_the_collection_before(evil):
     report = evil[IndexReport].model_copy(update={"previous_collection": "notes_index__old"})
     shown = [row for table in tables_of(views_of(report)["summary.md"]) for row in table]

@@ -12,16 +12,14 @@ from tenacity import wait_none
 from feature_store import index as index_module
 from feature_store.errors import ReconciliationError, TerminalError, TransientError
 from feature_store.index import (
-    chunk_counts_path,
     collections_of,
     count_points,
     distance,
-    expected_points,
     is_transient,
     read_metadata,
     serving_collection,
-    version_to_start_from,
 )
+from feature_store.index_record import IndexRecord
 from feature_store.parts import list_parts, read_part
 from steps.load.collection import indexed_fields
 from steps.load.points import reconcile
@@ -70,6 +68,10 @@ def flow(tmp_path, tiny_model, client):
     return Flow(tmp_path / "data", notes_config(tiny_model), client)
 
 
+def record_of(flow, collection):
+    return IndexRecord(flow.settings.indexes_folder, collection)
+
+
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(index_module, "wait_exponential_jitter", lambda **_: wait_none())
@@ -100,7 +102,7 @@ def test_a_new_collection_gets_its_payload_indexes_before_its_first_point(flow, 
 def test_every_field_of_a_payload_that_a_filter_may_name_has_an_index(flow):
     run = flow.run([note("a", TEXT, title="A", topic="x")])
     (payload, _), *_ = flow.points(run.index.report.collection).values()
-    not_filtered = {"text", "metadata", "start", "end", "token_count", "content_hash"}
+    not_filtered = {"text", "metadata", "start", "end", "token_count"}
     assert set(payload) - not_filtered <= set(indexed_fields(flow.config.categories))
 
 
@@ -108,7 +110,7 @@ def test_the_version_moves_after_the_last_point_and_the_alias_after_that(flow, c
     seen = []
 
     def note_version(name, options):
-        if name in {"upsert", "delete", "update_collection", "update_collection_aliases"}:
+        if name in {"upsert", "batch_update_points", "delete", "update_collection", "update_collection_aliases"}:
             collection = collections_of(client.client, "notes_index")[0]
             serving = serving_collection(client.client, "notes_index")
             seen.append((name, read_metadata(client.client, collection).version, serving == collection))
@@ -116,10 +118,12 @@ def test_the_version_moves_after_the_last_point_and_the_alias_after_that(flow, c
     client.before = note_version
     flow.run(DOCUMENTS)
     assert seen[-2:] == [("update_collection", 0, False), ("update_collection_aliases", 1, False)]
-    assert set(seen[:-2]) == {("upsert", 0, False)}
+    assert seen[0] == ("update_collection", 0, False)  # the lease
+    assert set(seen[1:-2]) == {("upsert", 0, False)}
     seen.clear()
-    flow.run([note("a", "new text"), *DOCUMENTS[1:]])
-    assert seen == [("upsert", 1, True), ("delete", 1, True), ("update_collection", 1, True)]
+    flow.run([note("a", "new text"), note("b", DOCUMENTS[1]["body"], title="B"), *DOCUMENTS[2:]])
+    operations = ["update_collection", "upsert", "batch_update_points", "delete", "update_collection"]
+    assert seen == [(name, 1, True) for name in operations]
 
 
 def test_a_collection_says_how_it_was_made(flow):
@@ -190,7 +194,7 @@ def test_a_collection_that_is_removed_while_a_run_is_at_work_is_not_half_filled(
     (index,) = flow.config.indexes
     embeddings = flow.embed(flow.chunk(cleaned, index), index)
     flow.client.delete_collection(embeddings.collection)
-    with pytest.raises(TransientError, match="went from version 1 to 0 while the run was at work"):
+    with pytest.raises(TransientError, match="went from version 1 to 0"):
         flow.load(embeddings, cleaned, index)
     assert serving_collection(flow.client, "notes_index") is None
     report = flow.run([*DOCUMENTS, note("new", "a new note")]).index.report
@@ -218,21 +222,21 @@ def test_one_point_too_many_does_not_make_up_for_one_too_few(flow):
     _, cleaned = flow.commit([note("a", f"{TEXT} and an end"), *DOCUMENTS[1:]])
     embeddings = flow.embed(flow.chunk(cleaned, index), index)
     flow.load(embeddings, cleaned, index)
-    documents = list_parts(embeddings.folder, "documents")
+    expected = record_of(flow, collection).count_points()
     changed = flow.live()["a"]["document_id"]
     lost = next(key for key, (payload, _) in flow.points(collection).items() if payload["document_id"] == changed)
     flow.client.delete(collection, [lost])
     flow.client.upsert(collection, [foreign_point({"document_id": "foreign", "table_version": 2})])
-    assert count_points(flow.client, collection) == expected_points(flow.settings.indexes_folder, collection)
+    assert count_points(flow.client, collection) == expected
     with pytest.raises(ReconciliationError, match="points of 1 documents"):
-        reconcile(flow.client, collection, flow.settings.indexes_folder, documents)
+        reconcile(flow.client, collection, expected, list_parts(embeddings.folder, "documents"))
 
 
 def test_a_crash_while_a_lost_record_is_made_anew_leaves_no_false_version(flow, monkeypatch):
     first = flow.run(DOCUMENTS).index.report
-    shutil.rmtree(chunk_counts_path(flow.settings.indexes_folder, first.collection))
+    shutil.rmtree(record_of(flow, first.collection).table_path)
     with monkeypatch.context() as patch:
-        patch.setattr("steps.load.points.tables.upsert", _die)
+        patch.setattr("feature_store.index_record.tables.upsert", _die)
         with pytest.raises(MemoryError):
             flow.run(DOCUMENTS)
     assert read_metadata(flow.client, first.collection).version == 0
@@ -248,12 +252,12 @@ def _die(*arguments):
 def test_a_collection_that_lost_its_record_of_documents_is_filled_anew(flow):
     first = flow.run(DOCUMENTS)
     collection = first.index.report.collection
-    shutil.rmtree(chunk_counts_path(flow.settings.indexes_folder, collection))
-    assert version_to_start_from(flow.client, collection, flow.settings.indexes_folder, newest=9) == 0
+    shutil.rmtree(record_of(flow, collection).table_path)
     run = flow.run([DOCUMENTS[1], DOCUMENTS[2]])
+    assert (run.index.chunks.since, run.index.chunks.record) == (0, None)
     assert run.index.embeddings.embedded == 0
     assert set(documents_of(flow, collection)) == {"b", "c"}
-    assert expected_points(flow.settings.indexes_folder, collection) == count_points(flow.client, collection)
+    assert record_of(flow, collection).count_points() == count_points(flow.client, collection)
 
 
 def foreign_point(payload):

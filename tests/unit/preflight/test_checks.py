@@ -143,7 +143,7 @@ def test_a_collection_that_vanished_is_found_before_any_work(settings):
     flow = Flow(settings.data_dir, notes_config())
     flow.commit([note("a", "alpha")])
     *_, finding = found_by("warehouse", settings, notes_config(categories=[{**CATEGORY, "optional": True}]))
-    assert "is gone, but the feature store holds documents of it" in str(finding.problem)
+    assert "is gone, but the feature store holds 1 documents of it" in str(finding.problem)
 
 
 def test_a_data_folder_that_cannot_be_made_is_one_problem_among_the_others(settings, tmp_path):

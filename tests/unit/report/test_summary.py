@@ -7,7 +7,9 @@ from markdown_it import MarkdownIt
 
 from feature_store.errors import ReconciliationError
 from steps.report.summary import (
+    CaptureSummary,
     RunSummary,
+    describe_held_back,
     prove_invariants,
     stage_seconds,
     summarise_branch,
@@ -40,6 +42,12 @@ def stages_of(run, **changes):
     )
 
 
+def capture_of(run, **changes):
+    capture = run.raw.captures["notes"]
+    values = {name: getattr(capture, name) for name in CaptureSummary.model_fields}
+    return CaptureSummary(**{**values, **changes})
+
+
 def summary_of(run, **changes):
     branch = summarise_branch(*stages_of(run))
     values = {
@@ -48,49 +56,48 @@ def summary_of(run, **changes):
         "version_before": run.cleaned.previous_version,
         "version": run.cleaned.version,
         "categories": run.cleaned.categories,
+        "captures": {"notes": capture_of(run)},
         "duplicates": run.cleaned.store().count_duplicates(run.cleaned.at()),
         "indexes": [branch],
-        "invariants": prove_invariants(run.cleaned, [stages_of(run)]),
+        "invariants": prove_invariants(run.raw, run.cleaned, [stages_of(run)]),
         "seconds": stage_seconds(run.raw, run.cleaned, [branch]),
     }
     return RunSummary(**{**values, **changes})
 
 
 def test_the_invariants_of_a_good_run_hold_with_their_figures(run):
-    invariants = prove_invariants(run.cleaned, [stages_of(run)])
+    invariants = prove_invariants(run.raw, run.cleaned, [stages_of(run)])
     assert all(invariant.holds for invariant in invariants)
     assert len(invariants) == 5
-    assert invariants[0].figures == "4 read, 3 kept, 1 rejected"
+    assert invariants[0].figures == "0 before, 4 added, 0 deleted, 3 kept, 1 rejected"
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"chunks": {"longest": 127}}, "no chunk is longer than the model's limit (longest 127 of 126 tokens)"),
-        ({"embeddings": {"chunks": 1}}, "every chunk has its vector"),
+        ({"embeddings": {"chunks": 1}}, "every new chunk has its vector"),
         ({"report": {"points": 1}}, "points = chunks at version 1 (1 points"),
         ({"report": {"version": 0}}, "points = chunks at version 0"),
     ],
 )
 def test_a_promise_that_does_not_hold_fails_the_run_with_its_figures(run, changes, named):
     with pytest.raises(ReconciliationError) as caught:
-        prove_invariants(run.cleaned, [stages_of(run, **changes)])
+        prove_invariants(run.raw, run.cleaned, [stages_of(run, **changes)])
     assert named in str(caught.value)
     assert caught.value.exit_code == 6
 
 
 def test_a_document_that_disappears_fails_the_run(run):
-    counts = run.cleaned.categories["notes"]
-    lossy = run.cleaned.model_copy(
-        update={"categories": {"notes": counts.model_copy(update={"read": counts.read + 1})}}
-    )
-    with pytest.raises(ReconciliationError, match="5 read, 3 kept, 1 rejected"):
-        prove_invariants(lossy, [])
+    counts = run.raw.categories["notes"]
+    more = run.raw.model_copy(update={"categories": {"notes": counts.model_copy(update={"added": counts.added + 1})}})
+    with pytest.raises(ReconciliationError, match="0 before, 5 added, 0 deleted, 3 kept, 1 rejected"):
+        prove_invariants(more, run.cleaned, [])
 
 
 def test_all_broken_promises_are_named(run):
     with pytest.raises(ReconciliationError) as caught:
-        prove_invariants(run.cleaned, [stages_of(run, chunks={"longest": 999}, report={"points": 0})])
+        prove_invariants(run.raw, run.cleaned, [stages_of(run, chunks={"longest": 999}, report={"points": 0})])
     assert "longest 999" in str(caught.value)
     assert "0 points" in str(caught.value)
 
@@ -116,11 +123,12 @@ def test_the_seconds_of_all_indexes_are_added_up(run):
 
 
 def test_the_lines_tell_versions_documents_and_points(run):
-    first, documents, index = to_lines(summary_of(run))
+    first, documents, capture, index = to_lines(summary_of(run))
     assert first == "From nothing to version 1."
     assert documents.startswith(
-        "notes: 4 read, 3 added, 0 changed, 0 metadata changed, 0 unchanged, 0 deleted, 1 rejected"
+        "notes: 4 read, 3 added, 0 changed, 0 metadata changed, 0 unchanged, 0 deleted, 0 held back, 1 rejected"
     )
+    assert capture.startswith("notes: captured by hash; ")
     assert index.startswith("notes_index: ")
     assert "1 reused" not in index
 
@@ -149,7 +157,7 @@ def test_the_markdown_is_made_of_whole_tables(run):
             rows[-1].append(0)
         if token.type in {"th_open", "td_open"}:
             rows[-1][-1] += 1
-    assert headings == ["Run report", "Documents", "Indexes", "Invariants", "Seconds"]
+    assert headings == ["Run report", "Documents", "How changes were found", "Indexes", "Invariants", "Seconds"]
     assert [len(table) for table in rows] == [2, 2, 6, 2]
     assert all(len(set(table)) == 1 for table in rows)
     assert "Finished 2024-07-29 12:30 UTC" in to_markdown(summary_of(run))
@@ -162,6 +170,22 @@ def test_a_summary_survives_json(run):
 
 
 def test_a_run_without_indexes_has_a_report(run):
-    summary = summary_of(run, indexes=[], invariants=prove_invariants(run.cleaned, []))
+    summary = summary_of(run, indexes=[], invariants=prove_invariants(run.raw, run.cleaned, []))
     assert "## Indexes" in to_markdown(summary)
-    assert len(to_lines(summary)) == 2
+    assert len(to_lines(summary)) == 3
+
+
+def test_deletions_that_were_held_back_are_told_with_the_way_to_approve_them(run):
+    counts = run.cleaned.categories["notes"].model_copy(update={"held_back": 512})
+    summary = summary_of(run, categories={"notes": counts, "mails": counts.model_copy(update={"held_back": 0})})
+    assert summary.held_back() == {"notes": 512}
+    (line,) = describe_held_back(summary)
+    assert "run --approve-deletions notes=512" in line
+    assert line in to_markdown(summary)
+    assert describe_held_back(summary_of(run)) == []
+
+
+def test_changes_that_wait_in_the_source_are_told(run):
+    lines = to_lines(summary_of(run, captures={"notes": capture_of(run, mode="log", more=True)}))
+    assert "notes: captured by log; " in lines[2]
+    assert lines[2].endswith("More changes wait in the source: run again.")

@@ -1,0 +1,191 @@
+"""Comparing documents of the source with the feature store, and keeping what differs."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from feature_store import schema, tables
+from feature_store.config import CategoryConfig
+from feature_store.extended_json import to_extended_json
+from feature_store.ids import document_id
+from feature_store.parts import list_parts, write_part
+from feature_store.progress import Advance
+from feature_store.store import DELETED, LIVE, REJECTED, FeatureStore, KnownDocument
+from steps.extract.fields import mapped_fields, source_hash, value_at
+from steps.extract.ids import IdSet, text_of_id
+
+ROWS_PER_PART = 500
+CHARACTERS_PER_PART = 32_000_000
+ROWS_PER_LOOK_UP = 1000
+
+Document = dict[str, Any]
+Row = dict[str, Any]
+
+
+class Comparison:
+    """Takes the present state of some documents of a category; what differs becomes parts ``raw``.
+
+    ``seen`` has the ids of the documents that are there, ``candidates`` those of documents that the source seems to
+    have lost.
+    """
+
+    def __init__(
+        self, store: FeatureStore, category: CategoryConfig, rules: str, folder: Path, advance: Advance
+    ) -> None:
+        self.store = store
+        self.category = category
+        self.rules = rules
+        self.folder = folder
+        self.counts: Counter[str] = Counter()
+        self.seen = IdSet()
+        self.candidates = IdSet()
+        self._digest = 0
+        self._advance = advance
+        self._pending = _PendingRows(folder)
+        self._rows: list[Row] = []
+        self._characters = 0
+        self.settled = IdSet()
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal characters that name what differs, whatever the order in which it was seen."""
+        return f"{self._digest:032x}"
+
+    def look_at(self, documents: Iterable[Document]) -> None:
+        """Compare documents with the store; one whose ``deleted_field`` is set counts as absent."""
+        everything = list(documents)
+        marked = [document["_id"] for document in everything if is_marked_deleted(document, self.category)]
+        there = [document for document in everything if not is_marked_deleted(document, self.category)]
+        self.report_absent(marked)
+        rows = [_raw_row(document, self.category, self.rules) for document in there]
+        if len(self.settled):
+            known = self.settled.has(row["document_id"] for row in rows)
+            rows = [row for row, before in zip(rows, known, strict=True) if not before]
+        self.seen.add(row["document_id"] for row in rows)
+        self._rows += rows
+        self._characters += sum(len(row["fields"]) for row in rows)
+        self._advance(len(everything))
+        if len(self._rows) >= ROWS_PER_LOOK_UP or self._characters >= CHARACTERS_PER_PART:
+            self.flush()
+
+    def report_absent(self, ids: Iterable[Any]) -> None:
+        """Take note of ``_id``s that the source was asked for and does not have."""
+        self.candidates.add(self.document_ids(ids))
+
+    def document_ids(self, ids: Iterable[Any]) -> list[str]:
+        """Return the document ids of some ``_id``s."""
+        return [document_id(self.category.name, text_of_id(raw_id)[0]) for raw_id in ids]
+
+    def held(self) -> IdSet:
+        """Return the ids of all documents and rejects that the store holds of the category."""
+        ids = IdSet()
+        for batch in self.store.document_ids(self.category.name):
+            ids.add(batch.to_pylist())
+        return ids
+
+    def settle(self) -> None:
+        """Leave documents that were looked at so far alone when they come again."""
+        self.settled = self.seen - IdSet()
+
+    def count_removed(self, document_ids: Iterable[str]) -> None:
+        """Take note of documents that are gone for certain."""
+        for identifier in document_ids:
+            self._add_to_digest(identifier, "removed")
+
+    def flush(self) -> None:
+        """Compare what waits, so that counts and parts are complete."""
+        for some in tables.batches_of(self._rows, ROWS_PER_LOOK_UP):
+            known = self.store.known(row["document_id"] for row in some)
+            for row in some:
+                outcome = _compare(row, known.get(row["document_id"]))
+                self.counts[outcome] += 1
+                if outcome in {"added", "changed"}:
+                    self._pending.add(row)
+                    self._add_to_digest(row["document_id"], row["source_hash"])
+            self.counts["read"] += len(some)
+        self._rows, self._characters = [], 0
+
+    def finish(self) -> None:
+        """Write what waits for a part to be full."""
+        self.flush()
+        self._pending.flush()
+
+    def _add_to_digest(self, *parts: str) -> None:
+        name = hashlib.sha256("\x1f".join(parts).encode()).digest()[:16]
+        self._digest = (self._digest + int.from_bytes(name, "big")) % 2**128
+
+
+def held_source_ids(store: FeatureStore, document_ids: Sequence[str]) -> dict[str, str]:
+    """Return the source id of each of these documents that the store holds, live or as a reject."""
+    newest = store.newest()
+    if newest is None:
+        return {}
+    columns = ["document_id", "source_id"]
+    documents = tables.look_up(store.documents(newest), "document_id", document_ids, [*columns, "state"])
+    live = {row["document_id"]: row["source_id"] for row in documents if row["state"] == LIVE}
+    rejects = tables.look_up(store.rejects(newest), "document_id", document_ids, columns)
+    return live | {row["document_id"]: row["source_id"] for row in rejects}
+
+
+def is_marked_deleted(document: Document, category: CategoryConfig) -> bool:
+    """Return whether the category's ``deleted_field`` is set: anything but null, false, 0 and an empty string."""
+    if category.deleted_field is None:
+        return False
+    value = value_at(document, category.deleted_field)
+    return not (value is None or (isinstance(value, bool | int | float | str) and not value))
+
+
+def write_removed(folder: Path, category: str, ids: IdSet) -> None:
+    """Write document ids as parts ``removed``."""
+    first = len(list_parts(folder, "removed"))
+    for number, some in enumerate(ids, first):
+        table = pa.table([pa.array(some), pa.array([category] * len(some))], schema=schema.DOCUMENT_IDS)
+        write_part(folder, "removed", number, table)
+
+
+def _raw_row(document: Document, category: CategoryConfig, rules: str) -> Row:
+    source, problem = text_of_id(document["_id"])
+    fields = to_extended_json(mapped_fields(document, category.paths()))
+    return {
+        "document_id": document_id(category.name, source),
+        "category": category.name,
+        "source_id": source,
+        "source_hash": source_hash(fields, rules),
+        "fields": fields.encode("utf-8", "backslashreplace").decode(),
+        "problem": problem,
+    }
+
+
+def _compare(row: Row, known: KnownDocument | None) -> str:
+    if known is None or known.state == DELETED:
+        return "added"
+    if known.source_hash != row["source_hash"]:
+        return "changed"
+    return "rejected" if known.state == REJECTED else "unchanged"
+
+
+class _PendingRows:
+    """Rows that wait for a part to be full."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[Row] = []
+        self.characters = 0
+        self.number = len(list_parts(folder, "raw"))
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        self.characters += len(row["fields"])
+        if len(self.rows) >= ROWS_PER_PART or self.characters >= CHARACTERS_PER_PART:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.rows:
+            return
+        write_part(self.folder, "raw", self.number, pa.Table.from_pylist(self.rows, schema=schema.RAW))
+        self.number += 1
+        self.rows, self.characters = [], 0

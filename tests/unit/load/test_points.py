@@ -1,0 +1,155 @@
+"""Removing and updating points: exactly those that are meant, in local mode as on a server."""
+
+import json
+import uuid
+from contextlib import closing
+
+import httpx
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
+
+from feature_store import schema
+from feature_store.errors import ReconciliationError
+from feature_store.index_record import pack
+from feature_store.parts import write_part
+from steps.load import points as points_module
+from steps.load.points import reconcile, remove_all_but, remove_orphans, remove_part, update_payloads
+
+COLLECTION = "c"
+ONE, TWO, THREE, FOUR = (str(uuid.UUID(int=number)) for number in (1, 2 << 64, 3 << 8, 4 << 120))
+
+
+@pytest.fixture
+def client():
+    with closing(QdrantClient(":memory:")) as opened:
+        opened.create_collection(COLLECTION, vectors_config={})
+        yield opened
+
+
+def put(client, documents):
+    points = [
+        models.PointStruct(id=point, vector={}, payload={"document_id": document})
+        for document, ids in documents.items()
+        for point in ids
+    ]
+    client.upsert(COLLECTION, points=points)
+
+
+def held(client):
+    return {record.id for record in client.scroll(COLLECTION, limit=1000)[0]}
+
+
+def documents_part(folder, documents, number=0):
+    rows = []
+    for document, ids in documents.items():
+        chunk_ids, hashes = pack({uuid.UUID(point).bytes: b"12345678" for point in ids})
+        rows.append({"document_id": document, "chunks": len(ids), "chunk_ids": chunk_ids, "payload_hashes": hashes})
+    return write_part(folder, "documents", number, pa.Table.from_pylist(rows, schema=schema.INDEX_RECORD))
+
+
+def payloads_part(folder, payloads):
+    rows = [{"chunk_id": point, "payload": json.dumps(payload)} for point, payload in payloads.items()]
+    return write_part(folder, "payloads", 0, pa.Table.from_pylist(rows, schema=schema.PAYLOADS))
+
+
+def nothing():
+    """Keep no lease."""
+
+
+def test_orphans_of_the_named_documents_go_and_no_others(client, tmp_path):
+    put(client, {"a": [ONE, TWO], "gone": [THREE], "other": [FOUR]})
+    remove_orphans(client, COLLECTION, documents_part(tmp_path, {"a": [TWO], "gone": []}), nothing)
+    assert held(client) == {TWO, FOUR}
+
+
+def test_all_points_of_documents_without_chunks_go(client, tmp_path):
+    put(client, {"a": [ONE, TWO], "other": [FOUR]})
+    remove_orphans(client, COLLECTION, documents_part(tmp_path, {"a": []}), nothing)
+    assert held(client) == {FOUR}
+
+
+def test_stale_points_go_by_their_ids(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(points_module, "IDS_PER_REQUEST", 2)
+    put(client, {"a": [ONE, TWO, THREE, FOUR]})
+    kept = []
+    part = write_part(tmp_path, "stale", 0, pa.table([pa.array([ONE, FOUR, TWO])], schema=schema.CHUNK_IDS))
+    remove_part(client, COLLECTION, part, lambda: kept.append(1))
+    assert held(client) == {THREE}
+    assert len(kept) == 2
+
+
+# Ids that end or begin with zero bytes are those that a comparison of strings could get wrong.
+ids = st.sets(
+    st.integers(0, 2**128 - 1) | st.integers(0, 255).flatmap(lambda n: st.sampled_from([n, n << 64, n << 120])),
+    max_size=12,
+)
+
+
+@given(current=ids, orphans=ids, numbers=st.sets(st.integers(0, 2**63), max_size=3), pages=st.integers(1, 5))
+def test_of_all_points_only_the_current_chunks_stay(tmp_path_factory, current, orphans, numbers, pages):
+    kept = sorted(str(uuid.UUID(int=number)) for number in current)
+    present = {*kept, *(str(uuid.UUID(int=number)) for number in orphans), *numbers}
+    folder = tmp_path_factory.mktemp("parts")
+    half = len(kept) // 2
+    parts = [documents_part(folder, {"a": kept[:half]}), documents_part(folder, {"b": kept[half:]}, 1)]
+    with closing(QdrantClient(":memory:")) as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(points_module, "IDS_PER_SCROLL", pages)
+        client.create_collection(COLLECTION, vectors_config={})
+        if present:
+            put(client, {"x": present})
+        remove_all_but(client, COLLECTION, parts, nothing)
+        assert held(client) == set(kept)
+
+
+def test_without_any_chunk_every_point_goes(client):
+    put(client, {"a": [ONE, TWO], "b": [4711]})
+    remove_all_but(client, COLLECTION, [], nothing)
+    assert held(client) == set()
+
+
+def test_a_payload_is_replaced_whole_and_in_batches(client, tmp_path):
+    put(client, {"a": [ONE, TWO, THREE]})
+    part = payloads_part(tmp_path, {ONE: {"text": "one"}, TWO: {"text": "two"}, FOUR: {"text": "four"}})
+    put(client, {"d": [FOUR]})
+    units = []
+    assert update_payloads(client, COLLECTION, part, 2, units.append) == 3
+    assert units == [2, 1]
+    found = {record.id: record.payload for record in client.scroll(COLLECTION, limit=10)[0]}
+    assert found == {ONE: {"text": "one"}, TWO: {"text": "two"}, THREE: {"document_id": "a"}, FOUR: {"text": "four"}}
+
+
+def test_a_point_that_is_not_there_gets_no_payload(client, tmp_path):
+    put(client, {"a": [ONE]})
+    with pytest.raises(ReconciliationError, match="lacks a point"):
+        update_payloads(client, COLLECTION, payloads_part(tmp_path, {TWO: {}}), 2, lambda units: None)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(404, ReconciliationError), (400, UnexpectedResponse)])
+def test_what_a_server_answers_is_told_apart(tmp_path, status, expected):
+    class Server:
+        def batch_update_points(self, *arguments, **options):
+            raise UnexpectedResponse(status, "", b"", httpx.Headers())
+
+    with pytest.raises(expected):
+        update_payloads(Server(), COLLECTION, payloads_part(tmp_path, {TWO: {}}), 2, lambda units: None)
+
+
+def test_points_that_are_exactly_the_chunks_add_up(client, tmp_path):
+    put(client, {"a": [ONE, TWO], "b": [THREE]})
+    part = documents_part(tmp_path, {"a": [ONE, TWO], "gone": []})
+    assert reconcile(client, COLLECTION, 3, [part]) == 3
+
+
+@pytest.mark.parametrize(
+    ("expected", "documents"),
+    [(2, {"a": [ONE, TWO]}), (4, {"a": [ONE, TWO]}), (3, {"a": [ONE, FOUR]})],
+    ids=["one too many", "one too few", "another one"],
+)
+def test_anything_else_does_not_add_up(client, tmp_path, expected, documents):
+    put(client, {"a": [ONE, TWO], "b": [THREE]})
+    with pytest.raises(ReconciliationError):
+        reconcile(client, COLLECTION, expected, [documents_part(tmp_path, documents)])
