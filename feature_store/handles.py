@@ -41,8 +41,8 @@ class Capture(Handle):
 
     ``reason`` says why by this mode, and why everything was compared where it was (``whole``). ``held_before`` counts
     the documents and rejects that the store held of the category; ``compared_ids`` the ids that were read alone, to
-    find deletions. ``more`` says that further changes wait in the source. ``digest`` names what differs, whatever the order
-    in which it was read. ``position`` is None where it must stay where it was.
+    find deletions. ``more`` says that further changes wait in the source. ``digest`` names what differs, whatever the
+    order in which it was read. ``position`` is None where it must stay where it was.
     """
 
     mode: str

@@ -48,14 +48,14 @@ class FakeReplicaSet(Database[Document]):
     def get_collection(self, name: str, *_: Any, **options: Any) -> "FakeCollection":
         return FakeCollection(self, name, **options)
 
-    @property
-    def client(self) -> Any:
-        return FakeClient(self)
-
-    def command(self, command: Any, *arguments: Any, **options: Any) -> Document:
-        options.pop("session", None)
+    def command(self, command: Any, *arguments: Any, session: Any = None, **options: Any) -> Document:
         answer = self.real.command(command, *arguments, **options)
+        if session is not None:
+            session.advance_operation_time(Timestamp(self.time, 1))
         return {**answer, "setName": "rs0"} if command == "hello" else answer
+
+    def create_collection(self, name: str, *_: Any, **__: Any) -> Any:
+        return self.real.create_collection(name)
 
     def list_collections(self, *_: Any, **__: Any) -> Any:
         entries = self.real.list_collections()
@@ -87,36 +87,6 @@ class FakeReplicaSet(Database[Document]):
         """Lose the log up to now, as one of a fixed size does."""
         self.time += 10
         self.oldest = self.time
-
-
-class FakeClient:
-    """What is asked of a client."""
-
-    def __init__(self, database: FakeReplicaSet) -> None:
-        self._database = database
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database.real.client, name)
-
-    def start_session(self) -> "FakeSession":
-        return FakeSession(self._database)
-
-
-class FakeSession:
-    """A session that knows the operation time of the server."""
-
-    def __init__(self, database: FakeReplicaSet) -> None:
-        self._database = database
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    @property
-    def operation_time(self) -> Timestamp:
-        return Timestamp(self._database.time, 1)
 
 
 class FakeCollection(Collection[Document]):
@@ -179,6 +149,7 @@ class FakeStream:
         self.batch: list[Document] = []
         _raise_next(server.failures["open" if token is None else "resume"])
         if token is None:
+            server.time += 1  # later than the last event: a token of its own
             self.after = server.time
         else:
             self.after = time_of(token)

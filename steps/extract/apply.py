@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from loguru import logger
@@ -114,7 +115,9 @@ def capture_category(
     if outcome.more and _objection(gone, held, comparison, policy):
         # Otherwise the changes behind these deletions would wait for an approval too.
         comparison.settle()
-        outcome = compare_everything(source, comparison, "deletions are held back, and more changes wait behind them")
+        reason = "deletions are held back, and more changes wait behind them"
+        whole = compare_everything(source, comparison, reason)
+        outcome = replace(outcome, whole=True, reason=whole.reason)
         gone = _confirmed(source, comparison)
     counts, capture = _conclude(comparison, gone, held, policy, outcome)
     position = source.position_at(mode, outcome.value) if outcome.value is not None and not counts.held_back else None
@@ -149,8 +152,9 @@ def find_waiting(
     source, mode, _ = _open_source(database, store, category, policy)
     if not source.exists:
         return bool(count_held(store, category.name))
-    nowhere = Comparison(store, category, _rules_of_rows(category, policy), store.folder, _ignore)
-    return WAITING[mode](source, nowhere)
+    with TemporaryDirectory() as folder:  # for parts that nobody reads
+        comparison = Comparison(store, category, _rules_of_rows(category, policy), Path(folder), _ignore)
+        return WAITING[mode](source, comparison)
 
 
 def refuse_outdated_plan(plan: PlanReference, store: FeatureStore, captures: dict[str, Capture]) -> None:

@@ -41,6 +41,12 @@ _REFUSALS = {
     136: "the server's log was overrun while it was read",
     10334: "an event is too large to be sent",
 }
+_END_OF_STREAM = {
+    "drop": "the collection was dropped",
+    "rename": "a collection was renamed",
+    "dropDatabase": "the database was dropped",
+    "invalidate": "the stream was invalidated",
+}
 _START_TOLERANCE_MILLISECONDS = 5000
 
 
@@ -164,12 +170,13 @@ def _drain(source: Source, token: Document, here: Whereabouts) -> Drained:
                 drained.events += 1
                 if not drained.more:
                     _take(drained, event, source.max_changes)
-                if drained.more and here.has_log:
-                    return drained
                 if not drained.more:
                     drained.token = dict(stream.resume_token or drained.token)
-            if not drained.more:
-                drained.token = dict(stream.resume_token or drained.token)
+                if _is_enough(drained, here):
+                    break
+            else:
+                if not drained.more:
+                    drained.token = dict(stream.resume_token or drained.token)
     except OperationFailure as error:
         if (refusal := refusal_of_log(source.category.collection, error)) is not None:
             raise refusal from None
@@ -177,6 +184,15 @@ def _drain(source: Source, token: Document, here: Whereabouts) -> Drained:
     if not here.has_log and drained.events > IMITATED_EVENTS:
         drained.trouble = f"{drained.events:,} events wait, more than this server is sure to keep"
     return drained
+
+
+def _is_enough(drained: Drained, here: Whereabouts) -> bool:
+    """Return whether to stop before the end of the stream: where writes never pause there is none."""
+    if not here.has_log:
+        # What a limit leaves has to be counted too, for it is kept no longer than the rest.
+        return drained.events > IMITATED_EVENTS
+    time, until = _time_of(drained.token), here.operation_time
+    return drained.more or (time is not None and until is not None and time > until)
 
 
 def _take(drained: Drained, event: Document, max_changes: int | None) -> None:
@@ -203,14 +219,6 @@ def _name(raw_id: Any) -> tuple[str, str]:
     return type(raw_id).__name__, repr(raw_id)
 
 
-_END_OF_STREAM = {
-    "drop": "the collection was dropped",
-    "rename": "a collection was renamed",
-    "dropDatabase": "the database was dropped",
-    "invalidate": "the stream was invalidated",
-}
-
-
 def _next_event(stream: ChangeStream[Document], until: Timestamp | None) -> Document | None:
     for _ in range(EMPTY_ANSWERS):
         event = stream.try_next()
@@ -222,18 +230,23 @@ def _next_event(stream: ChangeStream[Document], until: Timestamp | None) -> Docu
 def _has_reached(token: Any, until: Timestamp | None) -> bool:
     """Return whether a token is of the time ``until`` or later, or does not tell.
 
-    An empty answer may come before the end of the log: where a router merges several shards, for example. The text of a
-    token begins with the byte 82 and the cluster time, 4 bytes of seconds and 4 of a count:
+    An empty answer may come before the end of the log: where a router merges several shards, for example.
+    """
+    time = _time_of(token)
+    return time is None or until is None or time >= until
+
+
+def _time_of(token: Any) -> Timestamp | None:
+    """Return the cluster time of a token, or None where it does not tell.
+
+    The text of a token begins with the byte 82 and the cluster time, 4 bytes of seconds and 4 of a count:
     https://github.com/mongodb/mongo/blob/master/src/mongo/db/pipeline/resume_token.h.
     """
     text = str((token or {}).get("_data", ""))
-    if until is None or not text.startswith("82"):
-        return True
     try:
-        reached = Timestamp(int(text[2:10], 16), int(text[10:18], 16))
+        return Timestamp(int(text[2:10], 16), int(text[10:18], 16)) if text.startswith("82") else None
     except ValueError:
-        return True
-    return bool(reached >= until)
+        return None
 
 
 def _whereabouts(source: Source) -> Whereabouts:

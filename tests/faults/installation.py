@@ -105,6 +105,27 @@ def edit(database: Database[Document]) -> None:
     application.insert([note("note-00501", "Deleted and inserted again. Another text now.")])
 
 
+def turn_back(database: Database[Document], before: list[Document]) -> None:
+    """Take back some of what ``edit`` did; ``before`` are the documents as they were before it."""
+    application = Application(database, "notes")
+    was = {document["_id"]: document for document in before}
+    is_now = {document["_id"]: document for document in application.collection.find()}
+    added = sorted(is_now.keys() - was.keys())
+    edited = sorted(name for name in is_now.keys() & was.keys() if is_now[name]["body"] != was[name]["body"])
+    deleted = sorted(was.keys() - is_now.keys())
+    application.delete([*added[::2], *edited[::2]])
+    application.insert([was[name] for name in (*edited[::2], *deleted[::2])])
+
+
+def restore(database: Database[Document], documents: list[Document]) -> None:
+    """Bring the documents back to what they were, with as few writes as possible."""
+    wanted = {document["_id"]: document for document in documents}
+    present = {document["_id"]: document for document in database["notes"].find()}
+    database["notes"].delete_many({"_id": {"$in": [name for name in present if present[name] != wanted.get(name)]}})
+    if missing := [document for name, document in wanted.items() if present.get(name) != document]:
+        database["notes"].insert_many(missing)
+
+
 def _with_another_paragraph(collection: Any, name: str, chance: random.Random) -> str:
     paragraphs = collection.find_one({"_id": name})["body"].split("\n\n")
     paragraphs[chance.randrange(1, len(paragraphs))] = " ".join(chance.choices(WORDS, k=40)) + "."

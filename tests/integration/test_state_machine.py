@@ -39,16 +39,19 @@ from tests.stand_in import HashEncoder, hashed_vectors
 from tests.support import WORDS
 from warehouse.connection import open_warehouse
 
-EXAMPLES = 25
-STEPS = 20
+EXAMPLES = 20
+STEPS = 25
 TEXTS_PER_COMMIT = 256
 ANCHOR = "anchor"  # never deleted: a source that is empty is a matter of its own
 IDENTIFIERS = ["a", "b", "c", "d", "e", ObjectId(b"twelve bytes"), 7]
 LOSES_VECTORS = Fault("feature_store.vectors:VectorTable.append")
-FAULTS = [
-    Fault("tests.flow:Flow.clean"),
+WITHIN_THE_COMMIT = [
     Fault("feature_store.commit:_write_rejects"),
     Fault("feature_store.versions:publish_version"),
+]
+FAULTS = [
+    *WITHIN_THE_COMMIT,
+    Fault("tests.flow:Flow.clean"),
     Fault("feature_store.versions:publish_version", when="after"),
     Fault("tests.flow:Flow.embed"),
     LOSES_VECTORS,
@@ -66,7 +69,10 @@ PARAGRAPHS = [
 ]
 
 identifiers = st.sampled_from(IDENTIFIERS)
-bodies = st.lists(st.sampled_from(["# A heading", "## Another", *PARAGRAPHS]), min_size=1, max_size=6).map("\n\n".join)
+bodies = st.one_of(
+    st.sampled_from(PARAGRAPHS[:2]),
+    st.lists(st.sampled_from(["# A heading", "## Another", *PARAGRAPHS]), min_size=1, max_size=6).map("\n\n".join),
+)
 topics = st.sampled_from(WORDS[:3])
 modes = st.sampled_from(sorted(MODES))
 
@@ -129,8 +135,6 @@ class Installation(RuleBasedStateMachine):
         self.application = Application(self.database, "notes")
         self.encoder = HashEncoder()
         self.runs = count()
-        self.window = 32
-        self.mapped = {"topic": "topic"}
         self.lost = 0
 
     def teardown(self) -> None:
@@ -138,15 +142,19 @@ class Installation(RuleBasedStateMachine):
         self.server.drop_database(self.database.name)
         shutil.rmtree(self.folder)
 
-    @initialize(body=bodies)
-    def there_is_a_document(self, body: str) -> None:
-        self.application.insert([note(ANCHOR, body, topic=WORDS[0])])
+    @initialize(some=st.lists(bodies, min_size=4, max_size=6), mode=modes)
+    def there_are_documents(self, some: list[str], mode: str) -> None:
+        self.application.insert(
+            note(identifier, body, topic=WORDS[0])
+            for identifier, body in zip([ANCHOR, *IDENTIFIERS], some, strict=False)
+        )
+        self.config = configuration(mode, 32, {"topic": "topic"})
 
-    @rule(identifier=identifiers, body=bodies, topic=topics)
-    def insert_or_replace(self, identifier: Any, body: str, topic: str) -> None:
-        if self._has(identifier):
-            self.application.delete([identifier])
-        self.application.insert([note(identifier, body, topic=topic)])
+    @rule(some=st.dictionaries(identifiers, bodies, min_size=1, max_size=4), topic=topics)
+    def insert_or_replace(self, some: dict[Any, str], topic: str) -> None:
+        if present := [identifier for identifier in some if self._has(identifier)]:
+            self.application.delete(present)
+        self.application.insert(note(identifier, body, topic=topic) for identifier, body in some.items())
 
     @rule(identifier=identifiers, body=bodies)
     def edit_the_text(self, identifier: Any, body: str) -> None:
@@ -182,28 +190,25 @@ class Installation(RuleBasedStateMachine):
         if self._has(identifier):
             self.application.delete([identifier])
 
-    @rule(views=st.booleans())
-    def map_other_fields(self, views: bool) -> None:
-        self.mapped = {"topic": "topic", **({"views": "views"} if views else {})}
+    @rule(mode=modes, window=st.sampled_from([32, 48]), views=st.booleans())
+    def configure(self, mode: str, window: int, views: bool) -> None:
+        mapped = {"topic": "topic", **({"views": "views"} if views else {})}
+        self.config = configuration(mode, window, mapped)
 
-    @rule(window=st.sampled_from([32, 48]))
-    def choose_another_window(self, window: int) -> None:
-        self.window = window
-
-    @rule(mode=modes)
-    def run(self, mode: str) -> None:
-        flow = self._flow(mode)
+    @rule()
+    def run(self) -> None:
+        flow = self._flow()
         done = flow.run(self.database)
         self._check(flow)
         assert done.index.report.points == done.index.report.expected_points
 
-    @rule(mode=modes, fault=st.sampled_from(FAULTS))
-    def run_and_die(self, mode: str, fault: Fault) -> None:
+    @rule(fault=st.sampled_from(FAULTS))
+    def run_and_die(self, fault: Fault) -> None:
         def die() -> None:
             self.lost += TEXTS_PER_COMMIT if fault == LOSES_VECTORS else 0
             raise ModelCrashedError
 
-        flow = self._flow(mode)
+        flow = self._flow()
         try:
             with armed(fault, die):
                 flow.run(self.database)
@@ -211,20 +216,32 @@ class Installation(RuleBasedStateMachine):
             return
         self._check(flow)  # that moment did not come
 
+    @rule(identifier=identifiers, body=bodies, fault=st.sampled_from(WITHIN_THE_COMMIT))
+    def die_while_committing_what_is_taken_back(self, identifier: Any, body: str, fault: Fault) -> None:
+        """Nobody will see again what the dead run has seen; and the next run has something else to commit."""
+        before = self.application.collection.find_one({"_id": identifier})
+        self.insert_or_replace({identifier: body}, WORDS[3])
+        self.run_and_die(fault)
+        self.application.delete([identifier])
+        if before is not None:
+            self.application.insert([before])
+        self.application.change(ANCHOR, topic=f"topic {next(self.runs)}")
+        self.run()
+
     @precondition(lambda self: (self.folder / "feature_store").exists())
-    @rule(mode=modes)
-    def run_twice(self, mode: str) -> None:
-        self.run(mode)
+    @rule()
+    def run_twice(self) -> None:
+        self.run()
         embedded = len(self.encoder.texts)
-        flow = self._flow(mode)
+        flow = self._flow()
         again = flow.run(self.database)
         self._check(flow)
         assert len(self.encoder.texts) == embedded
         assert again.cleaned.version == again.cleaned.previous_version
         assert again.index.report.written == again.index.report.removed == 0
 
-    def _flow(self, mode: str) -> DrainingFlow:
-        flow = DrainingFlow(self.folder, configuration(mode, self.window, self.mapped), self.client)
+    def _flow(self) -> DrainingFlow:
+        flow = DrainingFlow(self.folder, self.config, self.client)
         flow.load_encoder = lambda config: self.encoder
         flow._runs = self.runs
         return flow
@@ -239,7 +256,10 @@ class Installation(RuleBasedStateMachine):
         return self.application.collection.find_one({"_id": identifier}, {"_id": 1}) is not None
 
     def _present(self, identifier: Any) -> Any:
-        return identifier if self._has(identifier) else ANCHOR
+        """Return a document that is there: this one, or another."""
+        if self._has(identifier):
+            return identifier
+        return self.application.collection.find({}, {"_id": 1}).limit(1)[0]["_id"]
 
 
 def _reduced(state: State, expected: State) -> State:

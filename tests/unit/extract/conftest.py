@@ -1,68 +1,21 @@
-"""A warehouse for the tests of capture, and an application that writes to it so that every mode can see it."""
+"""A warehouse for the tests of capture."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pymongo.database import Database
 
-from feature_store.config import DeletionGuard, RunOptions
-from feature_store.handles import RawDocuments
-from feature_store.parts import list_parts, read_part
 from feature_store.settings import Settings
 from tests.application import DrainingFlow
 from tests.fake_change_stream import FakeReplicaSet
-from tests.flow import CATEGORY, Document, note, notes_config
+from tests.unit.extract.support import Writer, empty_database, make_flow
 from warehouse.connection import open_warehouse
-
-MODES: dict[str, Any] = {
-    "hash": "hash",
-    "timestamp": {"mode": "timestamp", "field": "at"},
-    "log": "log",
-    "outbox": "outbox",
-}
-BEGINNING = datetime(2024, 7, 29, tzinfo=UTC)
-FREELY = DeletionGuard(max_documents=1_000_000)
-
-
-class Writer:
-    """Writes documents of the collection `notes`: each write moves `at` by a second and leaves an entry in the outbox."""
-
-    def __init__(self, database: Database[Document]) -> None:
-        self.notes = database["notes"]
-        self.outbox = database["outbox"]
-        self.now = BEGINNING
-        database.create_collection("outbox")
-
-    def put(self, identifier: Any, body: Any = "alpha", **fields: Any) -> None:
-        """Insert or replace a document; ``at`` may be given."""
-        self.now += timedelta(seconds=1)
-        document = {**note(identifier, body), "at": self.now, **fields}
-        self.notes.replace_one({"_id": identifier}, document, upsert=True)
-        self.announce(identifier, "update")
-
-    def delete(self, identifier: Any) -> None:
-        self.notes.delete_one({"_id": identifier})
-        self.announce(identifier, "delete")
-
-    def announce(self, identifier: Any, operation: str) -> None:
-        entry = {"collection": "notes", "document_id": identifier, "operation": operation, "at": self.now}
-        self.outbox.insert_one(entry)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with open_warehouse(Settings(data_dir=tmp_path_factory.mktemp("warehouse"), _env_file=None)) as database:
         yield database
-
-
-_names = iter(f"base{number}" for number in range(1_000_000))
-
-
-def empty_database(server: Database[Document]) -> Database[Document]:
-    """Return a database of the server that nobody has used yet."""
-    return server.client.get_database(next(_names), codec_options=server.codec_options)
 
 
 @pytest.fixture
@@ -86,25 +39,3 @@ def replica_set(database):
 def flow_for(tmp_path) -> Callable[..., DrainingFlow]:
     """Return a function that makes an installation whose notes are captured by a mode."""
     return lambda mode, **changes: make_flow(tmp_path / "data", mode, **changes)
-
-
-def make_flow(folder, mode: str, options: RunOptions | None = None, deletions=FREELY, **category: Any) -> DrainingFlow:
-    config = notes_config(categories=[{**CATEGORY, "capture": MODES.get(mode, mode), **category}])
-    changes = {"options": options or RunOptions(), "deletions": deletions}
-    return DrainingFlow(folder, config.model_copy(update=changes))
-
-
-def with_options(flow: DrainingFlow, **options: Any) -> DrainingFlow:
-    """Return the same installation for a run with other options."""
-    flow.config = flow.config.model_copy(update={"options": RunOptions(**options)})
-    return flow
-
-
-def outcome(raw: RawDocuments) -> dict[str, int]:
-    """Return the counts of the notes that are not 0."""
-    return {name: count for name, count in raw.categories["notes"].model_dump().items() if count}
-
-
-def names_of(raw: RawDocuments, part: str = "raw", field: str = "source_id") -> list[str]:
-    """Return a field of every row of some parts, sorted."""
-    return sorted(row[field] for path in list_parts(raw.folder, part) for row in read_part(path).to_pylist())

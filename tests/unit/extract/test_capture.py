@@ -6,14 +6,14 @@ import pytest
 from bson import Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from feature_store.errors import TerminalError
+from feature_store.config import CaptureConfig
 from feature_store.extended_json import from_extended_json
 from feature_store.handles import CaptureCounts
 from feature_store.ids import document_id
 from feature_store.parts import list_parts, read_part
 from steps.clean.clean import CLEANING_VERSION
-from steps.extract import capture
-from steps.extract.capture import capture_changes
+from steps.extract import compare
+from steps.extract.apply import CapturePolicy, capture_pages
 from tests.flow import Flow, ignore, note, notes_config
 
 DATED = {"name": "notes", "collection": "notes", "text": "body", "published_at": "at", "metadata": {"topic": "topic"}}
@@ -77,18 +77,26 @@ def test_other_rules_make_every_document_a_change(flow):
     flow.commit([note("a", "alpha"), note("b", None)])
     pages = [[note("a", "alpha"), note("b", None)]]
     folder = flow.settings.runs_folder / "x"
-    counts = capture_changes(flow.store, flow.config.categories[0], pages, "other", folder, ignore)
+    counts, _ = capture_pages(flow.store, flow.config.categories[0], pages, CapturePolicy("other"), folder, ignore)
     assert counts == CaptureCounts(read=2, changed=2)
 
 
-@pytest.mark.parametrize(("change", "outcome"), [({"optional": True}, "unchanged"), ({"title": "topic"}, "changed")])
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"optional": True}, "unchanged"),
+        ({"deleted_field": "gone"}, "unchanged"),
+        ({"capture": CaptureConfig(mode="hash")}, "unchanged"),
+        ({"title": "topic"}, "changed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
 def test_a_change_of_the_mapping_reads_documents_anew(flow, change, outcome):
     flow.commit([note("a", "alpha")])
     category = flow.config.categories[0].model_copy(update=change)
     rules = flow.config.cleaning.fingerprint(CLEANING_VERSION)
-    counts = capture_changes(
-        flow.store, category, [[note("a", "alpha")]], rules, flow.settings.runs_folder / "x", ignore
-    )
+    folder = flow.settings.runs_folder / "x"
+    counts, _ = capture_pages(flow.store, category, [[note("a", "alpha")]], CapturePolicy(rules), folder, ignore)
     assert getattr(counts, outcome) == 1
 
 
@@ -97,9 +105,10 @@ def test_a_change_of_the_mapping_reads_documents_anew(flow, change, outcome):
 def test_an_empty_source_does_not_delete_what_the_store_holds(flow, body, pages):
     flow.commit([note("a", body)])
     folder = flow.settings.runs_folder / "x"
-    with pytest.raises(TerminalError, match="category notes is empty") as caught:
-        capture_changes(flow.store, flow.config.categories[0], pages, "rules", folder, ignore)
-    assert "Nothing was deleted" in caught.value.remedy
+    policy = CapturePolicy("rules")
+    counts, capture = capture_pages(flow.store, flow.config.categories[0], pages, policy, folder, ignore)
+    assert counts == CaptureCounts(held_back=1)
+    assert "the source is empty" in capture.reason
     assert list_parts(folder, "removed") == []
 
 
@@ -160,8 +169,8 @@ def test_a_lone_surrogate_in_an_id_or_a_text_stops_nothing(flow):
 
 
 def test_parts_are_cut_by_rows_and_by_characters(flow, monkeypatch):
-    monkeypatch.setattr(capture, "ROWS_PER_PART", 4)
-    monkeypatch.setattr(capture, "CHARACTERS_PER_PART", 1000)
+    monkeypatch.setattr(compare, "ROWS_PER_PART", 4)
+    monkeypatch.setattr(compare, "CHARACTERS_PER_PART", 1000)
     documents = [note(f"small-{number}", "text") for number in range(9)] + [
         note("big", "x" * 2000),
         note("last", "text"),
@@ -188,5 +197,6 @@ def test_categories_share_a_folder_without_overwriting_each_other(tmp_path):
 def test_progress_counts_every_document(flow):
     units = []
     pages = [[note(f"{page}-{number}", "x") for number in range(page)] for page in (3, 1, 2)]
-    capture_changes(flow.store, flow.config.categories[0], pages, "r", flow.settings.runs_folder / "x", units.append)
+    folder = flow.settings.runs_folder / "x"
+    capture_pages(flow.store, flow.config.categories[0], pages, CapturePolicy("r"), folder, units.append)
     assert units == [3, 1, 2]

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from qdrant_client import QdrantClient, models
 
+from feature_store.config import RunOptions
 from feature_store.errors import ConfigurationError, LockedError, PreflightError, TerminalError, TransientError
 from feature_store.index import open_qdrant
 from feature_store.settings import Settings
@@ -144,6 +145,44 @@ def test_a_collection_that_vanished_is_found_before_any_work(settings):
     flow.commit([note("a", "alpha")])
     *_, finding = found_by("warehouse", settings, notes_config(categories=[{**CATEGORY, "optional": True}]))
     assert "is gone, but the feature store holds 1 documents of it" in str(finding.problem)
+    assert "approve the deletion of all 1" in finding.problem.remedy
+
+
+@pytest.mark.parametrize(("approved", "ready"), [(1, False), (2, True), (3, True)])
+def test_a_collection_that_vanished_may_go_if_all_deletions_are_approved(settings, approved, ready):
+    flow = Flow(settings.data_dir, notes_config())
+    flow.commit([note("a", "alpha"), note("bad", None)])
+    config = flow.config.model_copy(update={"options": RunOptions(approved_deletions={"notes": approved})})
+    *_, finding = found_by("warehouse", settings, config)
+    assert (finding.problem is None) == ready
+    assert ("the deletion of its 2 documents is approved" in finding.detail) == ready
+
+
+def captured_by(settings, configured, **options):
+    config = notes_config(categories=[{**CATEGORY, "capture": configured}]).model_copy(
+        update={"options": RunOptions(**options)}
+    )
+    *_, finding = found_by("warehouse", settings, config)
+    return finding
+
+
+def test_the_mode_of_capture_is_told_and_why(ready):
+    finding = captured_by(ready, "auto")
+    assert finding.problem is None
+    assert finding.detail.startswith("collection notes, captured by hash (chosen because the server is no replica set")
+    asked = captured_by(ready, "auto", capture="log")
+    assert asked.detail == "collection notes, captured by log (asked for in this run)"
+
+
+def test_a_date_without_an_index_is_no_problem_but_told(ready):
+    finding = captured_by(ready, {"mode": "timestamp", "field": "at"})
+    assert finding.problem is None
+    assert "no index begins with at, so that the server scans the collection" in finding.detail
+
+
+def test_a_mode_that_lacks_what_it_needs_is_a_problem(ready):
+    assert "no outbox 'changes'" in str(captured_by(ready, {"mode": "outbox", "outbox": "changes"}).problem)
+    assert "needs the path of a date" in str(captured_by(ready, "hash", capture="timestamp").problem)
 
 
 def test_a_data_folder_that_cannot_be_made_is_one_problem_among_the_others(settings, tmp_path):

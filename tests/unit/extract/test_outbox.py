@@ -1,0 +1,191 @@
+"""Capture by an outbox that the application writes."""
+
+import uuid
+
+import pytest
+from bson import ObjectId
+
+from feature_store.errors import ConfigurationError
+from feature_store.parts import list_parts, read_part
+from steps.extract import outbox
+from tests.flow import note
+from tests.unit.extract.support import drain, make_flow, outcome, with_options
+from warehouse.outbox import pending_entries
+
+
+@pytest.fixture
+def flow(tmp_path):
+    return make_flow(tmp_path / "data", "outbox")
+
+
+@pytest.fixture
+def started(flow, writer, database):
+    for name in "abc":
+        writer.put(name, f"text of {name}")
+    flow.commit(database)
+    return flow
+
+
+def pending(flow, database, name="outbox"):
+    newest = flow.store.newest()
+    return len(list(pending_entries(database, name, "notes", newest.store_id if newest else None)))
+
+
+def whole(flow, database):
+    raw, _ = flow.commit(database)
+    assert raw.captures["notes"].whole
+    return raw.captures["notes"].reason
+
+
+def followed(flow, database):
+    raw, _ = flow.commit(database)
+    assert not raw.captures["notes"].whole, raw.captures["notes"].reason
+    return outcome(raw)
+
+
+def test_the_first_run_compares_everything_and_is_done_with_the_entries_before_it(flow, writer, database):
+    writer.put("a")
+    database["notes"].insert_one(note("unannounced", "x"))
+    raw, _ = flow.commit(database)
+    assert outcome(raw) == {"read": 2, "added": 2}
+    assert "no run has reached a position yet" in raw.captures["notes"].reason
+    assert pending(flow, database) == 0
+
+
+def test_entries_stay_pending_until_the_table_has_what_they_announced(started, writer, database):
+    writer.put("a", "new")
+    raw = started.extract(database)
+    assert pending(started, database) == 1
+    assert outcome(started.extract(database)) == {"read": 1, "changed": 1}
+    drain(started, database, raw)
+    assert pending(started, database) == 0
+    assert started.texts()["a"] == "new"
+
+
+def test_draining_again_does_no_harm(started, writer, database):
+    writer.put("a", "new"), writer.delete("b")
+    started.clean(started.extract(database))  # it died before the entries were marked
+    assert followed(started, database) == {"read": 1, "unchanged": 1}
+    assert pending(started, database) == 0
+
+
+def test_an_entry_written_while_documents_are_read_waits_for_the_next_run(started, writer, database, monkeypatch):
+    writer.put("a", "new")
+    original = outbox.compare_some
+
+    def late_write(*arguments):
+        writer.put("b", "late")
+        yield from original(*arguments)
+
+    monkeypatch.setattr(outbox, "compare_some", late_write)
+    assert followed(started, database) == {"read": 1, "changed": 1}
+    monkeypatch.undo()
+    assert pending(started, database) == 1
+    assert followed(started, database) == {"read": 1, "changed": 1}
+
+
+def test_several_installations_drain_one_outbox(tmp_path, writer, database):
+    flows = [make_flow(tmp_path / name, "outbox") for name in ("first", "second")]
+    writer.put("a")
+    for flow in flows:
+        flow.commit(database)
+    writer.put("a", "new")
+    for flow in flows:
+        assert followed(flow, database) == {"read": 1, "changed": 1}
+        assert followed(flow, database) == {}
+
+
+def test_entries_of_other_collections_are_left_alone(started, writer, database):
+    writer.outbox.insert_one({"collection": "others", "document_id": "a", "operation": "update"})
+    assert followed(started, database) == {}
+    assert len(list(pending_entries(database, "outbox", "others", started.store.newest().store_id))) == 1
+
+
+@pytest.mark.parametrize("entry", [{}, {"document_id": None}], ids=["missing", "null"])
+def test_an_entry_without_a_document_asks_for_a_whole_comparison(started, writer, database, entry):
+    database["notes"].insert_one(note("unannounced", "x"))
+    writer.outbox.insert_one({"collection": "notes", "operation": "import", **entry})
+    assert "an entry names no document" in whole(started, database)
+    assert "unannounced" in started.live()
+    assert followed(started, database) == {}
+
+
+OID, UUID = ObjectId(), uuid.uuid4()
+
+
+@pytest.mark.parametrize(
+    ("identifier", "announced"),
+    [(OID, str(OID)), (UUID, str(UUID)), (7, "7"), (f"{OID}", OID), ("7", 7)],
+    ids=["ObjectId", "UUID", "number", "text of an ObjectId", "text of a number"],
+)
+def test_an_id_that_lost_its_type_still_names_its_document(started, writer, database, identifier, announced):
+    notes = database["notes"]
+    notes.insert_one(note(identifier, "inserted"))
+    writer.announce(announced, "insert")
+    assert followed(started, database) == {"read": 1, "added": 1}
+    notes.delete_many({"body": "inserted"})  # the embedded server deletes nothing by a UUID
+    writer.announce(announced, "delete")
+    assert followed(started, database) == {"deleted": 1}
+
+
+def test_an_entry_that_nothing_explains_asks_for_a_whole_comparison(started, writer, database):
+    database["notes"].insert_one(note("unannounced", "x"))
+    writer.announce("something else", "insert")
+    assert "an entry names 'something else', which is nowhere to be found" in whole(started, database)
+    assert "unannounced" in started.live()
+
+
+def test_a_document_that_came_and_went_is_nothing(started, writer, database):
+    writer.put("x"), writer.delete("x")
+    assert followed(started, database) == {}
+    assert pending(started, database) == 0
+
+
+def test_another_outbox_makes_the_position_useless(started, database):
+    database.create_collection("changes")
+    other = make_flow(started.settings.data_dir, {"mode": "outbox", "outbox": "changes"})
+    assert "the last position is one of the outbox 'outbox'" in whole(other, database)
+    assert followed(other, database) == {}
+
+
+def test_a_missing_outbox_is_told(started, database):
+    other = make_flow(started.settings.data_dir, {"mode": "outbox", "outbox": "chnages"})
+    with pytest.raises(ConfigurationError, match="no outbox 'chnages'") as caught:
+        other.extract(database)
+    assert "capture.outbox" in caught.value.remedy
+
+
+def test_more_entries_than_can_be_remembered_are_compared_whole_and_done(started, writer, database, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_IDS", 3)
+    monkeypatch.setattr(outbox, "ENTRIES_PER_PART", 2)
+    for number in range(5):
+        writer.put(f"n{number}")
+    raw, _ = started.commit(database)
+    assert "entries for more than 3 documents wait" in raw.captures["notes"].reason
+    assert [read_part(part).num_rows for part in list_parts(raw.folder, "outbox")] == [2, 2, 1]
+    assert pending(started, database) == 0
+
+
+def test_a_limit_counts_documents_and_takes_entries_in_order(started, writer, database):
+    for name in ("d", "d", "e", "d", "f", "e"):
+        writer.put(name)
+    with_options(started, max_changes=2)
+    raw, _ = started.commit(database)
+    assert (raw.categories["notes"].added, raw.captures["notes"].more, pending(started, database)) == (2, True, 2)
+    raw, _ = started.commit(database)
+    assert (raw.categories["notes"].added, raw.captures["notes"].more, pending(started, database)) == (1, False, 0)
+
+
+def test_the_parts_of_two_categories_do_not_overwrite_each_other(tmp_path, writer, database):
+    from tests.application import DrainingFlow
+    from tests.flow import CATEGORY, notes_config
+
+    others = {**CATEGORY, "name": "others", "collection": "others", "capture": "outbox"}
+    flow = DrainingFlow(tmp_path, notes_config(categories=[{**CATEGORY, "capture": "outbox"}, others]))
+    writer.put("a")
+    database["others"].insert_one(note("o", "x"))
+    writer.outbox.insert_one({"collection": "others", "document_id": "o"})
+    raw, _ = flow.commit(database)
+    assert len(list_parts(raw.folder, "outbox")) == 2
+    assert pending(flow, database) == 0
+    assert list(pending_entries(database, "outbox", "others", flow.store.newest().store_id)) == []
