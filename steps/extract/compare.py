@@ -15,11 +15,11 @@ from feature_store.ids import document_id
 from feature_store.parts import list_parts, write_part
 from feature_store.progress import Advance
 from feature_store.store import DELETED, LIVE, REJECTED, FeatureStore, KnownDocument
-from steps.extract.fields import mapped_fields, source_hash, value_at
+from steps.extract.fields import encode_fields, mapped_fields, source_hash, value_at
 from steps.extract.ids import IdSet, text_of_id
 
 ROWS_PER_PART = 500
-CHARACTERS_PER_PART = 32_000_000
+BYTES_PER_PART = 32_000_000
 ROWS_PER_LOOK_UP = 1000
 
 Document = dict[str, Any]
@@ -47,7 +47,7 @@ class Comparison:
         self._advance = advance
         self._pending = _PendingRows(folder)
         self._rows: list[Row] = []
-        self._characters = 0
+        self._bytes = 0
         self.settled = IdSet()
 
     @property
@@ -67,9 +67,9 @@ class Comparison:
             rows = [row for row, before in zip(rows, known, strict=True) if not before]
         self.seen.add(row["document_id"] for row in rows)
         self._rows += rows
-        self._characters += sum(len(row["fields"]) for row in rows)
+        self._bytes += sum(row["bytes"] for row in rows)
         self._advance(len(everything))
-        if len(self._rows) >= ROWS_PER_LOOK_UP or self._characters >= CHARACTERS_PER_PART:
+        if len(self._rows) >= ROWS_PER_LOOK_UP or self._bytes >= BYTES_PER_PART:
             self.flush()
 
     def report_absent(self, ids: Iterable[Any]) -> None:
@@ -107,7 +107,7 @@ class Comparison:
                     self._pending.add(row)
                     self._add_to_digest(row["document_id"], row["source_hash"])
             self.counts["read"] += len(some)
-        self._rows, self._characters = [], 0
+        self._rows, self._bytes = [], 0
 
     def finish(self) -> None:
         """Write what waits for a part to be full."""
@@ -149,14 +149,16 @@ def write_removed(folder: Path, category: str, ids: IdSet) -> None:
 
 def _raw_row(document: Document, category: CategoryConfig, rules: str) -> Row:
     source, problem = text_of_id(document["_id"])
-    fields = to_extended_json(mapped_fields(document, category.paths()))
+    fields = mapped_fields(document, category.paths())
+    encoded = encode_fields(fields)
     return {
         "document_id": document_id(category.name, source),
         "category": category.name,
         "source_id": source,
-        "source_hash": source_hash(fields, rules),
-        "fields": fields.encode("utf-8", "backslashreplace").decode(),
+        "source_hash": source_hash(encoded, rules),
+        "fields": fields,
         "problem": problem,
+        "bytes": len(encoded),
     }
 
 
@@ -169,18 +171,19 @@ def _compare(row: Row, known: KnownDocument | None) -> str:
 
 
 class _PendingRows:
-    """Rows that wait for a part to be full."""
+    """Rows that wait for a part to be full; only for them the fields are turned into JSON."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[Row] = []
-        self.characters = 0
+        self.bytes = 0
         self.number = len(list_parts(folder, "raw"))
 
     def add(self, row: Row) -> None:
-        self.rows.append(row)
-        self.characters += len(row["fields"])
-        if len(self.rows) >= ROWS_PER_PART or self.characters >= CHARACTERS_PER_PART:
+        self.bytes += row.pop("bytes")
+        fields = to_extended_json(row["fields"]).encode("utf-8", "backslashreplace").decode()
+        self.rows.append({**row, "fields": fields})
+        if len(self.rows) >= ROWS_PER_PART or self.bytes >= BYTES_PER_PART:
             self.flush()
 
     def flush(self) -> None:
@@ -188,4 +191,4 @@ class _PendingRows:
             return
         write_part(self.folder, "raw", self.number, pa.Table.from_pylist(self.rows, schema=schema.RAW))
         self.number += 1
-        self.rows, self.characters = [], 0
+        self.rows, self.bytes = [], 0

@@ -4,6 +4,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import bson
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions
+
+from feature_store.extended_json import to_extended_json
+
+_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 _MISSING = object()
 
 
@@ -26,9 +33,17 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
     return mapped_fields(document, [path]).get(path)
 
 
-def source_hash(extended_json: str, rules: str) -> str:
+def encode_fields(fields: Mapping[str, Any]) -> bytes:
+    """Return mapped fields as BSON, sorted by path: values with their types, several times as fast as JSON."""
+    try:
+        return bson.encode(dict(sorted(fields.items())), codec_options=_CODEC)
+    except UnicodeEncodeError:  # a lone surrogate, which is no UTF-8
+        return to_extended_json(fields).encode()
+
+
+def source_hash(encoded_fields: bytes, rules: str) -> str:
     """Return the hash that changes when the mapped fields or the ``rules`` that clean them change."""
-    return hashlib.sha256(f"{rules}\x1f{extended_json}".encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(rules.encode() + b"\x1f" + encoded_fields).hexdigest()
 
 
 def _value_at(value: Any, keys: list[str]) -> Any:

@@ -1,6 +1,7 @@
 """Reading a collection: ids first, then the documents in pages, so that memory does not grow with the collection."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bson import ObjectId
@@ -40,10 +41,7 @@ def read_everything(
 ) -> Iterator[list[Document]]:
     """Yield what ``read_pages`` yields, of a collection as it is given: with its read preference."""
     with reading(source.name):
-        for page in batches_of(_all_ids(source), page_size):
-            found, _ = read_documents(source, page, paths)
-            by_id = {_key(document["_id"]): document for document in found}
-            yield [by_id[key] for raw_id in page if (key := _key(raw_id)) in by_id]
+        yield from _ahead(_pages(source, paths, page_size))
 
 
 def read_documents(
@@ -76,6 +74,22 @@ def read_ids(source: Collection[Document], paths: Sequence[str]) -> Iterator[lis
 def distinct_ids(ids: Iterable[Any]) -> list[Any]:
     """Return the ids without repetition; ids of different types are different."""
     return list({_key(raw_id): raw_id for raw_id in ids}.values())
+
+
+def _pages(source: Collection[Document], paths: Sequence[str], page_size: int) -> Iterator[list[Document]]:
+    for page in batches_of(_all_ids(source), page_size):
+        found, _ = read_documents(source, page, paths)
+        by_id = {_key(document["_id"]): document for document in found}
+        yield [by_id[key] for raw_id in page if (key := _key(raw_id)) in by_id]
+
+
+def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
+    """Yield the same pages, the next one being read while the last one is worked on."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        waiting = reader.submit(next, pages, None)
+        while (page := waiting.result()) is not None:
+            waiting = reader.submit(next, pages, None)
+            yield page
 
 
 def _all_ids(source: Collection[Document]) -> Iterator[Any]:

@@ -168,9 +168,9 @@ def test_a_lone_surrogate_in_an_id_or_a_text_stops_nothing(flow):
     assert len(raw_rows(raw)) == 2
 
 
-def test_parts_are_cut_by_rows_and_by_characters(flow, monkeypatch):
+def test_parts_are_cut_by_rows_and_by_size(flow, monkeypatch):
     monkeypatch.setattr(compare, "ROWS_PER_PART", 4)
-    monkeypatch.setattr(compare, "CHARACTERS_PER_PART", 1000)
+    monkeypatch.setattr(compare, "BYTES_PER_PART", 1000)
     documents = [note(f"small-{number}", "text") for number in range(9)] + [
         note("big", "x" * 2000),
         note("last", "text"),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_store.extended_json import to_extended_json
-from steps.extract.fields import mapped_fields, source_hash, top_level
+from steps.extract.fields import encode_fields, mapped_fields, source_hash, top_level
 
 DOCUMENT = {
     "title": "T",
@@ -56,7 +56,7 @@ PATHS = ["title", "content.x", "parts"]
 
 
 def hash_of(document, rules="rules"):
-    return source_hash(to_extended_json(mapped_fields(document, PATHS)), rules)
+    return source_hash(encode_fields(mapped_fields(document, PATHS)), rules)
 
 
 @given(documents, unmapped, st.randoms())

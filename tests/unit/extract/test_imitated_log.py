@@ -86,6 +86,18 @@ def test_an_event_that_nothing_explains_is_a_reason_to_compare_everything(starte
     assert "which is nowhere to be found" in whole(started, database)
 
 
+def test_a_document_that_came_went_and_came_back_does_not_explain_itself(started, database):
+    identifier = uuid.uuid4()
+    database["notes"].insert_one(note(identifier, "inserted"))
+    database["notes"].delete_many({"body": "inserted"})
+    assert followed(started, database) == {}
+    database["notes"].insert_one(note(identifier, "inserted"))
+    database["notes"].delete_many({"body": "inserted"})
+    database["notes"].insert_one(note(identifier, "inserted"))
+    assert "which is nowhere to be found" in whole(started, database)
+    assert len(started.live()) == 4
+
+
 def test_a_document_that_came_and_went_explains_itself(started, writer, database):
     writer.put("x"), writer.delete("x")
     assert followed(started, database) == {}

@@ -52,6 +52,14 @@ def test_the_first_run_compares_everything_and_is_done_with_the_entries_before_i
     assert pending(flow, database) == 0
 
 
+def test_a_whole_comparison_is_done_with_all_entries_whatever_the_limit(flow, writer, database):
+    for name in "abc":
+        writer.put(name)
+    raw, _ = with_options(flow, max_changes=1).commit(database)
+    assert (outcome(raw), raw.captures["notes"].more) == ({"read": 3, "added": 3}, False)
+    assert pending(flow, database) == 0
+
+
 def test_entries_stay_pending_until_the_table_has_what_they_announced(started, writer, database):
     writer.put("a", "new")
     raw = started.extract(database)
