@@ -88,10 +88,16 @@ def forget_a_word(state):
 @pytest.mark.parametrize(
     "act",
     [
-        lose_a_document, change_a_document, invent_a_reject, lose_a_point, change_a_payload, turn_a_vector, weigh_a_word,
+        lose_a_document,
+        change_a_document,
+        invent_a_reject,
+        lose_a_point,
+        change_a_payload,
+        turn_a_vector,
+        weigh_a_word,
         forget_a_word,
     ],
-)  # fmt: skip
+)
 def test_every_difference_is_found_from_both_sides(act):
     other = copy.deepcopy(STATE)
     act(other)
