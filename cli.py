@@ -94,7 +94,7 @@ def run(
     if from_plan is not None:
         from pipelines.plan import options_of_plan
 
-        if options.model_fields_set:
+        if options != pipeline_config.options:
             raise typer.BadParameter("the plan has the options of the run; give others when you make it")
         options = options_of_plan(from_plan)
     if as_json:
@@ -133,7 +133,7 @@ def watch(
     """
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN")  # one line a batch is enough
     pipeline_config = load_config(config)
-    options = RunOptions(max_changes=max_changes)
+    options = _options(pipeline_config, None, None, max_changes)
     settings = _started()
     from pipelines.watch import watch_warehouse
     from pipelines.watch_display import shown_status
@@ -221,9 +221,8 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  #
             continue
         serves = "serves" if item.serving else "does not serve"
         configured = "" if item.configured else ", not as configured"
-        output.print(
-            f"Index {item.index}: {serves}{configured}, {item.points:,} points of {item.expected_points:,} chunks"
-        )
+        chunks = f" of {item.expected_points:,} chunks" if item.expected_points else ""
+        output.print(f"Index {item.index}: {serves}{configured}, {item.points:,} points{chunks}")
         output.print(f"  version {item.version}, lag {item.lag:,} documents, {item.model}, {item.collection}")
 
 
@@ -412,8 +411,11 @@ def _options(
         given["approved_deletions"] = dict(_approval(text) for text in approve_deletions)
     if max_changes is not None:
         given["max_changes"] = max_changes
-    parameters = config.model_dump(exclude={"options"})
-    return validate_parameters({**parameters, "options": given}, "the command line").options if given else RunOptions()
+    if not given:
+        return config.options
+    of_file = config.options.model_dump(exclude_unset=True)
+    parameters = {**config.model_dump(exclude={"options"}), "options": {**of_file, **given}}
+    return validate_parameters(parameters, "the command line").options
 
 
 def _approval(text: str) -> tuple[str, int]:

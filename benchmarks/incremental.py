@@ -343,6 +343,8 @@ class Measurement:
             row = self.timed(opened, "no change")
             touched = sorted({str(path) for path, _ in files_of(opened.folder).items() ^ before.items()})
         self.require(mode, "no change: files written", touched, "none", holds=not touched)
+        points = row.points_written + row.payloads_updated + row.points_removed
+        self.require(mode, "no change: points touched", points, "0", holds=points == 0)
         if mode != "hash":
             self.require(mode, "no change: documents read", row.documents_read, "0", holds=row.documents_read == 0)
         self.compare_with_peers(row, "no change: seconds beside the best peer", BEST_PEER["no_change_seconds"])

@@ -62,7 +62,8 @@ NOTHING = VersionName()
 class Lease(BaseModel):
     """Who writes to a collection, until when at the latest, and to which version it is on its way.
 
-    ``holder`` is ``<host>:<process>``; ``token`` is another one each time.
+    ``holder`` is ``<host>-<machine>:<process>``, where 8 hexadecimal characters tell machines and containers of one
+    name apart; ``token`` is another one each time.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -92,7 +93,7 @@ class IndexMetadata(BaseModel):
     """What a collection says of itself. ``version`` 0 means that its first load has not finished.
 
     ``version_run_id`` is the run that made that version of the feature store. ``lease`` is there while a load is at
-    work; one that stays behind is that of a load that died.
+    work; one that stays behind, expired or not, is that of a load that failed.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -6,6 +6,7 @@ before the first write of a load, cleared when the table of the new version is c
 died is never taken for the truth.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ DocumentPoints = dict[bytes, bytes]
 KnownPoints = Callable[[Sequence[str]], Mapping[str, DocumentPoints]]
 """Gives the points of those of the documents that the record knows."""
 
+Keep = Callable[[], None]
+"""Keeps the right to write to the collection; called again and again during long work."""
+
 
 @dataclass(frozen=True, slots=True)
 class StartingPoint:
@@ -52,13 +56,17 @@ NO_START = StartingPoint(NOTHING)
 
 
 class RecordNote(BaseModel):
-    """What the record says of itself. ``table`` is the Lance version that reflects ``version``."""
+    """What the record says of itself. ``table`` is the Lance version that reflects ``version``.
+
+    ``lease_token`` is that of the lease under which the latest load of this data folder wrote, dead or alive.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: VersionName
     table: int
     loading: VersionName | None = None
+    lease_token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,13 +86,13 @@ class IndexRecord:
 
     def read_note(self) -> RecordNote | None:
         """Return the note, or None where there is none that a table goes with."""
-        if not self.note_path.exists():
-            return None
-        try:
-            note = RecordNote.model_validate_json(self.note_path.read_bytes())
-        except ValidationError:
-            return None  # damaged: as good as lost, and what it said is found out anew
-        return note if note.version == NOTHING or self._has_table(note.table) else None
+        note = self._noted()
+        return note if note and (note.version == NOTHING or self._has_table(note.table)) else None
+
+    def lease_token(self) -> str | None:
+        """Return the token of the lease of the latest load from this data folder, whatever became of its table."""
+        note = self._noted()
+        return note.lease_token if note else None
 
     def known_points(self, table: int) -> KnownPoints:
         """Return the look-up of what the collection holds, by the record at the Lance version ``table``."""
@@ -102,13 +110,17 @@ class IndexRecord:
         note = self.read_note()
         return 0 if note is None or note.version == NOTHING else self._count_points(note.table)
 
-    def begin(self, since: VersionName, version: VersionName) -> None:
-        """Note that a load from ``since`` to ``version`` starts to write."""
+    def begin(self, since: VersionName, version: VersionName, lease_token: str) -> None:
+        """Note that a load from ``since`` to ``version`` starts to write under the lease with that token."""
         note = self.read_note()
         table = note.table if note else 0
-        self._write_note(RecordNote(version=since, table=table, loading=version))
+        self._write_note(RecordNote(version=since, table=table, loading=version, lease_token=lease_token))
 
-    def write(self, parts: Sequence[Path]) -> int:
+    def forget(self) -> None:
+        """Forget what the collection holds: the next load writes everything anew. Without a note that is so already."""
+        self.note_path.unlink(missing_ok=True)
+
+    def write(self, parts: Sequence[Path], keep: Keep) -> int:
         """Take in the rows of parts ``documents``; return the number of points that the collection must hold then.
 
         Nobody reads this Lance version of the table before `publish` names it. Rows that a load which died left in the
@@ -118,19 +130,32 @@ class IndexRecord:
         note = self.read_note()
         if note is None or note.version == NOTHING:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self.table_path.exists():
+                shutil.rmtree(self.table_path)  # a damaged table could not be overwritten
             tables.create(self.table_path, schema.INDEX_RECORD, ["document_id"])
         if parts:
             rows = pa.RecordBatchReader.from_batches(schema.INDEX_RECORD, _batches(parts))
             tables.upsert(lance.dataset(str(self.table_path)), "document_id", rows)
+            keep()
             tables.maintain(lance.dataset(str(self.table_path)))
+            keep()
             tables.flush(self.table_path, started)
+            keep()
         return self._count_points()
 
     def publish(self, version: VersionName) -> None:
         """Say that the record reflects ``version``."""
         table = lance.dataset(str(self.table_path))
-        self._write_note(RecordNote(version=version, table=table.version))
+        self._write_note(RecordNote(version=version, table=table.version, lease_token=self.lease_token()))
         tables.forget_old_versions(table)
+
+    def _noted(self) -> RecordNote | None:
+        if not self.note_path.exists():
+            return None
+        try:
+            return RecordNote.model_validate_json(self.note_path.read_bytes())
+        except ValidationError:
+            return None  # damaged: as good as lost, and what it said is found out anew
 
     def _count_points(self, table: int | None = None) -> int:
         opened = lance.dataset(str(self.table_path), version=table)
@@ -140,7 +165,10 @@ class IndexRecord:
     def _has_table(self, version: int) -> bool:
         if not tables.exists(self.table_path):
             return False
-        return version in {known["version"] for known in lance.dataset(str(self.table_path)).versions()}
+        try:
+            return version in {known["version"] for known in lance.dataset(str(self.table_path)).versions()}
+        except (ValueError, OSError):
+            return False  # damaged: as good as lost, for it can be made anew
 
     def _write_note(self, note: RecordNote) -> None:
         write_json_atomically(self.note_path, note.model_dump(mode="json"))
@@ -161,7 +189,7 @@ def starting_point(
         return NO_START
     lease = metadata.lease
     begun = [begun for begun in (note.loading, lease.loading if lease else None) if begun is not None]
-    if not all(_is_of(store, newest, name) for name in (metadata.reflects, note.version, *begun)):
+    if not all(is_of_history(store, newest, name) for name in (metadata.reflects, note.version, *begun)):
         return NO_START
     since = min(metadata.reflects, note.version, key=lambda name: name.number)
     is_certain = metadata.reflects == note.version != NOTHING and not begun
@@ -187,7 +215,8 @@ def _batches(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         yield from read_part(part).to_batches()
 
 
-def _is_of(store: FeatureStore, newest: Version, name: VersionName) -> bool:
+def is_of_history(store: FeatureStore, newest: Version, name: VersionName) -> bool:
+    """Return whether a version is one of those that led to ``newest``; the absence of any is."""
     if name == NOTHING:
         return True
     if name.number > newest.number:

@@ -93,9 +93,7 @@ def pause(status: WatchStatus, every: float) -> float:
 
     See "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
-    if status.more:
-        return 0.0
     if not status.waits:
-        return every
+        return 0.0 if status.more else every
     longest = min(LONGEST_PAUSE_SECONDS, max(every, 1.0) * 2**status.waits)
     return random.uniform(longest / 2, longest)  # noqa: S311 - spreads attempts, keeps no secret

@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient
 from feature_store import schema, tables
 from feature_store.config import IndexConfig, PipelineConfig, PlanReference, RunOptions
 from feature_store.encoders import Encoder, load_encoder
-from feature_store.errors import ConfigurationError
+from feature_store.errors import ConfigurationError, PreflightError
 from feature_store.handles import Chunks, RawDocuments
 from feature_store.index import (
     NOTHING,
@@ -37,6 +37,7 @@ from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.clean.apply import clean_part, total_counts
 from steps.clean.clean import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, capture_categories
+from steps.preflight.checks import check_warehouse
 from warehouse.connection import open_warehouse
 
 
@@ -113,8 +114,12 @@ def make_plan(settings: Settings, config: PipelineConfig) -> Plan:
     """Return what a run with this configuration and its options would do now.
 
     Raises:
+        PreflightError: if a run would refuse to start because of the warehouse.
         PipelineError: if the warehouse or Qdrant does not answer, or a run has the embedded one open.
     """
+    problems = [finding.problem for finding in check_warehouse(settings, config) if finding.problem is not None]
+    if problems:
+        raise PreflightError(problems)
     store = open_feature_store(settings.feature_store_folder)
     newest = store.newest()
     with TemporaryDirectory(prefix="feature-pipeline-plan-") as name:
@@ -186,7 +191,7 @@ def _plan_index(
     settings: Settings, client: QdrantClient | None, store: FeatureStore, index: IndexConfig, folder: Path
 ) -> IndexPlan:
     encoder, newest = load_encoder(index.encoder), store.newest()
-    collection, start, known = None, StartingPoint(NOTHING), None
+    collection, start, known, metadata = None, StartingPoint(NOTHING), None, None
     if newest is not None:
         collection = physical_name(index.name, index_fingerprint(index, encoder, CHUNKER_VERSION, newest.store_id))
         record = IndexRecord(settings.indexes_folder, collection)
@@ -215,7 +220,7 @@ def _plan_index(
         reuse=reuse,
         write=chunks.new,
         update=chunks.moved,
-        remove=None if known is None and start.since.number else chunks.stale,
+        remove=None if known is None and metadata is not None else chunks.stale,
     )
 
 

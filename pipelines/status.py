@@ -8,6 +8,7 @@ from qdrant_client import QdrantClient
 from feature_store import tables
 from feature_store.config import IndexConfig, PipelineConfig
 from feature_store.index import (
+    PAYLOAD_VERSION,
     IndexMetadata,
     collections_of,
     count_points,
@@ -15,7 +16,7 @@ from feature_store.index import (
     read_metadata,
     serving_collection,
 )
-from feature_store.index_record import IndexRecord
+from feature_store.index_record import IndexRecord, is_of_history
 from feature_store.settings import Settings
 from feature_store.store import IS_LIVE, FeatureStore, open_feature_store
 from feature_store.versions import Version
@@ -114,6 +115,7 @@ def _is_configured(metadata: IndexMetadata, index: IndexConfig, newest: Version 
     return (
         newest is not None
         and metadata.store_id == newest.store_id
+        and metadata.payload_version == PAYLOAD_VERSION
         and metadata.categories == sorted(set(index.categories))
         and metadata.chunking == index.chunking.model_dump(mode="json")
         and metadata.sparse == index.sparse.model_dump(mode="json")
@@ -140,5 +142,5 @@ def describe_store(store: FeatureStore) -> StoreStatus:
 def _lag(store: FeatureStore, newest: Version | None, metadata: IndexMetadata) -> int:
     if newest is None:
         return 0
-    is_of_this_store = metadata.store_id == newest.store_id and metadata.version <= newest.number
+    is_of_this_store = metadata.store_id == newest.store_id and is_of_history(store, newest, metadata.reflects)
     return store.count_changes(metadata.version if is_of_this_store else 0, newest, metadata.categories)

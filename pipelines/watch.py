@@ -2,11 +2,11 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 
-from feature_store.config import PipelineConfig, RunOptions
+from feature_store.config import PipelineConfig
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from pipelines.follow import WatchStatus, follow
@@ -15,6 +15,7 @@ from steps.clean.clean import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, find_waiting
 from steps.report.summary import RunSummary
 from warehouse.connection import open_warehouse
+from warehouse.embedded import embedded_server
 
 
 def watch_warehouse(
@@ -32,7 +33,11 @@ def watch_warehouse(
         PipelineError: one that does not pass by waiting.
     """
     stop, batch = Event(), _Batch(config_path, config, settings)
-    with _stopped_by_signals(stop):
+    with ExitStack() as stack:
+        if settings.mongo_uri is None:
+            # An embedded server forgets its log of changes when its last user leaves.
+            stack.enter_context(embedded_server(settings))
+        stack.enter_context(_stopped_by_signals(stop))
         return follow(batch.run, stop, every, tell)
 
 
@@ -47,7 +52,6 @@ class _Batch:
 
     def run(self) -> RunSummary | None:
         """Run the pipeline if something waits; return its summary, or None."""
-        # Held open while the pipeline runs: an embedded server forgets its log when its last user leaves.
         with open_warehouse(self.settings) as database:
             store = open_feature_store(self.settings.feature_store_folder)
             rules = self.config.cleaning.fingerprint(CLEANING_VERSION)
@@ -56,8 +60,8 @@ class _Batch:
                 find_waiting(database, store, category, policy) for category in self.config.categories
             ):
                 return None
-            options = RunOptions(max_changes=self.config.options.max_changes)
-            summary = run_feature_pipeline(self.config_path, self.settings, options)
+            self.has_run = False  # until it has ended well: what it committed may wait to be loaded
+            summary = run_feature_pipeline(self.config_path, self.settings, self.config.options)
         self.has_run = True
         return summary
 

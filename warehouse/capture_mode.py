@@ -8,7 +8,7 @@ from pymongo.errors import OperationFailure
 from feature_store.config import CaptureMode, CategoryConfig
 from feature_store.errors import ConfigurationError
 from warehouse.failures import reading, refusal_of_log
-from warehouse.outbox import require_outbox
+from warehouse.outbox import require_markable, require_outbox
 from warehouse.server import describe_server, is_indexed
 
 Document = dict[str, Any]
@@ -37,6 +37,7 @@ def choose_mode(
             _require_log(database, category)
         if mode == "outbox":
             require_outbox(database, category.name, category.capture.outbox)
+            require_markable(database, category.name, category.capture.outbox)
         return mode, asked
 
 

@@ -4,19 +4,23 @@ An entry is ``{collection, document_id, operation, at}``. It is pending for a fe
 store's id, so that several installations can drain one outbox. Who wrote the entries removes them when all are done.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from bson import ObjectId
+from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import OperationFailure, PyMongoError
 
-from feature_store.errors import ConfigurationError
+from feature_store.errors import ConfigurationError, TerminalError, TransientError
 from feature_store.extended_json import from_extended_json, to_extended_json
 from feature_store.parts import read_part
 from feature_store.tables import batches_of
-from warehouse.failures import reading
-from warehouse.server import find_collection
+from warehouse.failures import passes
+from warehouse.server import find_collection, lasting
 
 Document = dict[str, Any]
 
@@ -44,18 +48,23 @@ def require_outbox(database: Database[Document], category: str, outbox: str) -> 
         )
 
 
-def pending_entries(
-    database: Database[Document], outbox: str, collection: str, store_id: str | None
-) -> Iterator[Document]:
-    """Yield the entries about a collection that a feature store has not done yet, in the order of their ids.
+def reader_name(store_id: str, category: str) -> str:
+    """Return the name by which a category of a feature store marks entries: several may read one collection."""
+    return f"{store_id}/{category}"
 
-    Before its first version a store has no id: all entries are pending then.
+
+def pending_entries(
+    database: Database[Document], outbox: str, collection: str, reader: str | None
+) -> Iterator[Document]:
+    """Yield the entries about a collection that a ``reader_name`` has not done yet, in the order of their ids.
+
+    Before its first version a store has no id, and so no reader has a name: all entries are pending then.
     """
     condition: Document = {"collection": collection}
-    if store_id is not None:
-        condition["done_by"] = {"$nin": [store_id]}  # the embedded server gets `$ne` of an array wrong
+    if reader is not None:
+        condition["done_by"] = {"$nin": [reader]}  # the embedded server gets `$ne` of an array wrong
     wanted = {"document_id": 1, "operation": 1}
-    with database[outbox].find(condition, wanted).sort("_id", 1).batch_size(_ENTRIES_AT_ONCE) as entries:
+    with lasting(database, outbox).find(condition, wanted).sort("_id", 1).batch_size(_ENTRIES_AT_ONCE) as entries:
         yield from entries
 
 
@@ -76,14 +85,44 @@ def mark_done(database: Database[Document], store_id: str, parts: Sequence[Path]
     """
     marked = 0
     for part in parts:
-        rows = read_part(part).to_pylist()
-        for outbox in sorted({row["outbox"] for row in rows}):
-            ids = [from_extended_json(row["entry"])["_id"] for row in rows if row["outbox"] == outbox]
-            with reading(outbox):
-                for some in batches_of(ids, _ENTRIES_AT_ONCE):
-                    # Two steps: the embedded server adds to no array that is not there yet.
-                    new = {"_id": {"$in": some}, "done_by": {"$exists": False}}
-                    database[outbox].update_many(new, {"$set": {"done_by": [store_id]}})
-                    database[outbox].update_many({"_id": {"$in": some}}, {"$addToSet": {"done_by": store_id}})
+        by_reader: dict[tuple[str, str], list[Any]] = defaultdict(list)
+        for row in read_part(part).to_pylist():
+            by_reader[row["outbox"], row["category"]].append(from_extended_json(row["entry"])["_id"])
+        for (outbox, category), ids in by_reader.items():
+            for some in batches_of(ids, _ENTRIES_AT_ONCE):
+                _mark(database[outbox], reader_name(store_id, category), some)
             marked += len(ids)
     return marked
+
+
+def require_markable(database: Database[Document], category: str, outbox: str) -> None:
+    """Check that entries may be marked, by an update that fits none.
+
+    Raises:
+        ConfigurationError: if the server does not let this user write there.
+    """
+    try:
+        database[outbox].update_many({"_id": ObjectId()}, {"$set": {"done_by": []}})
+    except OperationFailure as error:
+        raise ConfigurationError(
+            f"Category {category}: the warehouse does not let this user mark entries of the outbox {outbox!r} as done "
+            f"(code {error.code}).",
+            "Give the user of MONGO_URI the right to update that collection, or choose another capture mode.",
+        ) from None
+
+
+def _mark(outbox: Collection[Document], reader: str, ids: Sequence[Any]) -> None:
+    try:
+        # Two steps: the embedded server adds to no array that is not there yet.
+        new = {"_id": {"$in": ids}, "done_by": {"$exists": False}}
+        outbox.update_many(new, {"$set": {"done_by": [reader]}})
+        outbox.update_many({"_id": {"$in": ids}}, {"$addToSet": {"done_by": reader}})
+    except PyMongoError as error:
+        # `from None`: the driver's errors may quote parts of the address.
+        kind = TransientError if passes(error) else TerminalError
+        raise kind(
+            f"Entries of the outbox {outbox.name} could not be marked as done ({type(error).__name__}). The version "
+            "with what they announced is published.",
+            "Run again: they are still pending, and reading them again is harmless. The user of MONGO_URI needs the "
+            "right to update that collection.",
+        ) from None

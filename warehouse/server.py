@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson.datetime_ms import DatetimeMS
+from pymongo import ReadPreference
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
 
 from warehouse.failures import NO_RIGHTS
 
@@ -56,3 +59,13 @@ def is_indexed(database: Database[Document], collection: str, field: str) -> boo
     """Return whether an index of the collection begins with ``field``."""
     indexes = database[collection].index_information().values()
     return any(index["key"][0][0] == field for index in indexes)
+
+
+def lasting(database: Database[Document], name: str) -> Collection[Document]:
+    """Return a collection that is read from the primary and, where there is a log, only as far as a majority has it.
+
+    A secondary that lags would give what was there before a position that is already known. What a majority does not
+    have yet may be rolled back, of which nothing tells.
+    """
+    concern = ReadConcern("majority") if describe_server(database).has_log else None
+    return database.get_collection(name, read_preference=ReadPreference.PRIMARY, read_concern=concern)

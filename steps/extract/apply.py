@@ -8,10 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from loguru import logger
-from pymongo import ReadPreference
-from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.read_concern import ReadConcern
 
 from feature_store.config import CaptureMode, CategoryConfig, DeletionGuard, PlanReference, RunOptions
 from feature_store.errors import PlanOutdatedError
@@ -25,12 +22,12 @@ from steps.extract.hash import capture_by_hash, hash_waits
 from steps.extract.ids import IdSet, raw_ids
 from steps.extract.log import capture_by_log, log_waits
 from steps.extract.outbox import capture_by_outbox, outbox_waits
-from steps.extract.read import read_documents
+from steps.extract.read import read_documents, read_ids
 from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some
 from steps.extract.timestamp import capture_by_timestamp, timestamp_waits
 from warehouse.capture_mode import choose_mode
 from warehouse.failures import reading
-from warehouse.server import describe_server, find_collection
+from warehouse.server import find_collection, lasting
 
 MODES: dict[CaptureMode, Callable[[Source, Comparison], Outcome]] = {
     "hash": capture_by_hash,
@@ -112,12 +109,13 @@ def capture_category(
         outcome = compare_everything(source, comparison, f"the collection {category.collection} does not exist")
     gone = _confirmed(source, comparison)
     held = count_held(store, category.name)
-    if outcome.more and _objection(gone, held, comparison, policy):
-        # Otherwise the changes behind these deletions would wait for an approval too.
+    # The guard judges all deletions that wait, not one batch after the other. And where it objects, the changes behind
+    # them are not to wait for an approval too.
+    if outcome.more and len(gone) and _objection(_missing(source, comparison), held, comparison, policy):
         comparison.settle()
         reason = "deletions are held back, and more changes wait behind them"
         whole = compare_everything(source, comparison, reason)
-        outcome = replace(outcome, whole=True, reason=whole.reason)
+        outcome = replace(outcome, whole=True, reason=whole.reason, more=False)
         gone = _confirmed(source, comparison)
     counts, capture = _conclude(comparison, gone, held, policy, outcome)
     position = source.position_at(mode, outcome.value) if outcome.value is not None and not counts.held_back else None
@@ -199,7 +197,7 @@ def _open_source(
         newest = store.newest()
         source = Source(
             database=database,
-            collection=_collection(database, category, mode),
+            collection=lasting(database, category.collection),
             category=category,
             rules=fingerprint([_rules_of_rows(category, policy), category.deleted_field]),
             exists=info is not None,
@@ -209,15 +207,6 @@ def _open_source(
             max_changes=policy.options.max_changes,
         )
     return source, mode, why
-
-
-def _collection(database: Database[Document], category: CategoryConfig, mode: CaptureMode) -> Collection[Document]:
-    if mode == "hash":
-        return database[category.collection]
-    # A position must not be ahead of what was read: a secondary that lags may not have a document as its event says.
-    # And what a majority does not have yet may be rolled back, of which no event tells.
-    concern = ReadConcern("majority") if mode == "log" and describe_server(database).has_log else None
-    return database.get_collection(category.collection, read_preference=ReadPreference.PRIMARY, read_concern=concern)
 
 
 def _rules_of_rows(category: CategoryConfig, policy: CapturePolicy) -> str:
@@ -244,6 +233,15 @@ def _confirmed(source: Source, comparison: Comparison) -> IdSet:
             pass
         gone.add(held.keys() - found.keys())
     return gone
+
+
+def _missing(source: Source, comparison: Comparison) -> IdSet:
+    """Return the ids that the store holds and the source does not have, by the source's ids alone."""
+    present = IdSet()
+    for page in read_ids(source.collection, source.deletion_paths):
+        there = [document["_id"] for document in page if not is_marked_deleted(document, source.category)]
+        present.add(comparison.document_ids(there))
+    return comparison.held() - present
 
 
 def _objection(gone: IdSet, held: int, comparison: Comparison, policy: CapturePolicy) -> str | None:

@@ -138,8 +138,21 @@ def _followed(here: Whereabouts, drained: Drained) -> Outcome:
 
 def _start_anew(source: Source, comparison: Comparison, here: Whereabouts, reason: str) -> Outcome:
     token = _new_token(source)  # before anything is read
+    if here.has_log:
+        _await_majority(source)
     outcome = compare_everything(source, comparison, reason)
     return replace(outcome, value=here.as_value(token))
+
+
+def _await_majority(source: Source) -> None:
+    """Wait until a majority has what the primary had when the token was taken.
+
+    The token lies after what the primary has applied, while reads give what a majority has: a change in between would
+    neither be read nor come by the stream. The second read waits for the time of the first (causal consistency).
+    """
+    with source.database.client.start_session(causal_consistency=True) as session:
+        source.database.command("ping", session=session)
+        source.collection.find_one({}, {"_id": 1}, session=session)
 
 
 def _new_token(source: Source) -> Document:

@@ -15,7 +15,7 @@ from steps.extract.compare import Comparison
 from steps.extract.keys import resolve_ids
 from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some
 from warehouse.failures import reading
-from warehouse.outbox import entries_table, pending_entries, require_outbox
+from warehouse.outbox import entries_table, pending_entries, reader_name, require_outbox
 
 MAX_IDS = 100_000  # beyond, comparing everything is cheaper than remembering
 ENTRIES_PER_PART = 10_000
@@ -68,7 +68,7 @@ def outbox_waits(source: Source, _comparison: Comparison) -> bool:
         require_outbox(source.database, source.category.name, outbox)
         if _trouble_before(source, outbox):
             return True
-        pending = pending_entries(source.database, outbox, source.category.collection, source.store_id)
+        pending = pending_entries(source.database, outbox, source.category.collection, _reader(source))
         return next(pending, None) is not None
 
 
@@ -85,7 +85,7 @@ def _drain(source: Source, folder: Path, trouble: str) -> Drained:
     write = _part_writer(source, folder, drained)
     batch: list[Any] = []
     outbox, collection = source.category.capture.outbox, source.category.collection
-    for entry in pending_entries(source.database, outbox, collection, source.store_id):
+    for entry in pending_entries(source.database, outbox, collection, _reader(source)):
         _take(drained, entry, source.max_changes)
         if drained.more:
             break
@@ -126,6 +126,10 @@ def _part_writer(source: Source, folder: Path, drained: Drained) -> Callable[[li
             drained.parts.append(write_part(folder, "outbox", first + len(drained.parts), table))
 
     return write
+
+
+def _reader(source: Source) -> str | None:
+    return None if source.store_id is None else reader_name(source.store_id, source.category.name)
 
 
 def _name(raw_id: Any) -> tuple[str, str]:

@@ -1,27 +1,37 @@
 """The order of a load, which is what makes it safe: write, remove what is stale, record, reconcile, publish.
 
-A load that dies leaves its lease in the collection and a note in the record, so that the next one knows that the points
-of the changed documents are of two versions. It writes all of them, and removes whatever else is there.
+A load that fails leaves its lease in the collection and a note in the record, so that the next one knows that the
+points of the changed documents are of two versions. It writes all of them, and removes whatever else is there. Where
+the collection does not hold what it should, the record is forgotten: the next load writes everything anew, in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from qdrant_client import QdrantClient
 
 from feature_store.config import CategoryConfig, IndexConfig
 from feature_store.encoders import Encoder
-from feature_store.errors import TransientError
+from feature_store.errors import ReconciliationError, TransientError
 from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
 from feature_store.index import NOTHING, VersionName, count_points, read_metadata, serving_collection
 from feature_store.index_record import IndexRecord, StartingPoint, starting_point
 from feature_store.parts import count_rows, list_parts
 from feature_store.progress import progress
-from feature_store.versions import now
+from feature_store.versions import Version, now
 from steps.load.collection import ensure_collection, indexed_fields, publish
 from steps.load.lease import HeldLease, take_lease
 from steps.load.local_storage import flushed_once
-from steps.load.points import reconcile, remove_all_but, remove_orphans, remove_part, update_payloads, upsert_part
+from steps.load.points import (
+    reconcile,
+    remove_all_but,
+    remove_orphans,
+    remove_part,
+    require_points,
+    update_payloads,
+    upsert_part,
+)
 
 
 def bring_to_version(
@@ -38,7 +48,8 @@ def bring_to_version(
     Raises:
         TransientError: if the collection was changed or removed since its chunks were made.
         LockedError: if another run is loading it.
-        ReconciliationError: if the collection does not hold what it should; its version then stays where it was.
+        ReconciliationError: if the collection does not hold what it should; its version then stays where it was, and
+            the next load writes everything anew.
     """
     collection, version = embeddings.collection, cleaned_documents.at()
     record = IndexRecord(indexes_folder, collection)
@@ -47,21 +58,47 @@ def bring_to_version(
     _require_unchanged(embeddings, start)
     target = VersionName.of(version)
     if start.since == target and serving_collection(client, index.name) == collection:
-        return _report(embeddings, reconcile(client, collection, record.count_points(), []))
+        with _forgotten_if_wrong(record):
+            expected = record.count_points()
+            return _report(embeddings, require_points(client, collection, expected), expected)
     fields = indexed_fields(category for category in categories if category.name in index.categories)
     ensure_collection(client, collection, index, encoder, fields, version.store_id)
-    lease = take_lease(client, collection, seen, start.since, target)
-    record.begin(start.since, target)
-    counts = _write(client, embeddings, start, index.upsert_batch, lease)
+    held = take_lease(client, collection, seen, start.since, target, record.lease_token())
+    with _forgotten_if_wrong(record), held as lease:
+        return _load(client, record, embeddings, start, version, index.upsert_batch, lease)
+
+
+@contextmanager
+def _forgotten_if_wrong(record: IndexRecord) -> Iterator[None]:
+    try:
+        yield
+    except ReconciliationError:
+        record.forget()
+        raise
+
+
+def _load(
+    client: QdrantClient,
+    record: IndexRecord,
+    embeddings: Embeddings,
+    start: StartingPoint,
+    version: Version,
+    batch_size: int,
+    lease: HeldLease,
+) -> IndexReport:
+    collection, target = embeddings.collection, VersionName.of(version)
+    record.begin(start.since, target, lease.lease.token)
+    counts = _write(client, embeddings, start, batch_size, lease)
     documents = list_parts(embeddings.folder, "documents")
-    points = reconcile(client, collection, record.write(documents), documents)
-    metadata = lease.confirm()
+    expected = record.write(documents, lease.keep)
+    points = reconcile(client, collection, expected, documents, lease.keep)
+    metadata = lease.renew()
     record.publish(target)
     precisions = sorted({*metadata.precisions, *embeddings.precisions})
     moved = {"version": version.number, "version_run_id": version.run_id, "points": points, "precisions": precisions}
     done = metadata.model_copy(update={**moved, "updated_at": now(), "lease": None})
     previous = publish(client, done, collection)
-    return _report(embeddings, points).model_copy(update={**counts, "previous_collection": previous})
+    return _report(embeddings, points, expected).model_copy(update={**counts, "previous_collection": previous})
 
 
 def _require_unchanged(embeddings: Embeddings, start: StartingPoint) -> None:
@@ -87,8 +124,10 @@ def _write(
             lease.keep()
 
         written = sum(upsert_part(client, collection, part, batch_size, done) for part in new)
+        lease.confirm()
         updated = sum(update_payloads(client, collection, part, batch_size, done) for part in moved)
         between = count_points(client, collection)
+        lease.confirm()
         _remove_stale(client, embeddings, start, before, lease)
     return {"written": written, "updated": updated, "removed": between - count_points(client, collection)}
 
@@ -109,12 +148,12 @@ def _remove_stale(
         remove_all_but(client, collection, documents, lease.keep)
 
 
-def _report(embeddings: Embeddings, points: int) -> IndexReport:
+def _report(embeddings: Embeddings, points: int, expected: int) -> IndexReport:
     return IndexReport(
         index=embeddings.index,
         collection=embeddings.collection,
         version_before=embeddings.since,
         version=embeddings.version,
         points=points,
-        expected_points=points,
+        expected_points=expected,
     )

@@ -8,6 +8,11 @@ from qdrant_client import QdrantClient
 from qdrant_client.local.qdrant_local import QdrantLocal
 
 
+def is_local(client: QdrantClient) -> bool:
+    """Return whether a client has a Qdrant of its own in this process, whose folder no other process can open."""
+    return isinstance(client._client, QdrantLocal)  # noqa: SLF001 (there is no public way to ask)
+
+
 @contextmanager
 def flushed_once(client: QdrantClient, collection: str) -> Iterator[None]:
     """Let the points written in this block reach the disk together, at its end; a server is left alone.

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,16 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from feature_store import tables
 from feature_store.errors import ReconciliationError
 from feature_store.index import DENSE, SPARSE, count_points, retrying
-from feature_store.index_record import ID_BYTES
+from feature_store.index_record import ID_BYTES, Keep
 from feature_store.parts import read_part
 from feature_store.progress import Advance
 
 DOCUMENTS_PER_REMOVAL = 256
+IDS_PER_REMOVAL = 10_000
 IDS_PER_REQUEST = 1000
 IDS_PER_SCROLL = 10_000
 _NOT_FOUND = 404
 _PACKED_ID = f"S{ID_BYTES}"
-
-Keep = Callable[[], None]
-"""Keeps the lease; called after each request."""
 
 
 def upsert_part(client: QdrantClient, collection: str, part: Path, batch_size: int, advance: Advance) -> int:
@@ -67,9 +65,9 @@ def remove_part(client: QdrantClient, collection: str, part: Path, keep: Keep) -
 
 def remove_orphans(client: QdrantClient, collection: str, part: Path, keep: Keep) -> None:
     """Remove every point of the documents in one part ``documents`` that is none of their chunks."""
-    for batch in read_part(part).to_batches(max_chunksize=DOCUMENTS_PER_REMOVAL):
-        of_documents = models.MatchAny(any=batch.column("document_id").to_pylist())
-        current = _ids_of(batch)
+    for some in _removals(read_part(part)):
+        of_documents = models.MatchAny(any=some.column("document_id").to_pylist())
+        current = _ids_of(some)
         orphans = models.Filter(
             must=models.FieldCondition(key="document_id", match=of_documents),
             must_not=models.HasIdCondition(has_id=current) if current else None,
@@ -89,7 +87,7 @@ def remove_all_but(client: QdrantClient, collection: str, parts: Sequence[Path],
         keep()
 
 
-def reconcile(client: QdrantClient, collection: str, expected: int, parts: Sequence[Path]) -> int:
+def reconcile(client: QdrantClient, collection: str, expected: int, parts: Sequence[Path], keep: Keep) -> int:
     """Return the number of points, which must be ``expected``; and every chunk of the documents in ``parts`` is one.
 
     So a point too many here does not make up for one too few there.
@@ -102,6 +100,16 @@ def reconcile(client: QdrantClient, collection: str, expected: int, parts: Seque
             ids = _ids_of(batch)
             found = sum(_count_present(client, collection, some) for some in tables.batches_of(ids, IDS_PER_REQUEST))
             _require_equal(collection, found, len(ids), f" of {batch.num_rows} documents")
+            keep()
+    return require_points(client, collection, expected)
+
+
+def require_points(client: QdrantClient, collection: str, expected: int) -> int:
+    """Return the number of points, which must be ``expected``.
+
+    Raises:
+        ReconciliationError: if it is not.
+    """
     points = count_points(client, collection)
     _require_equal(collection, points, expected, "")
     return points
@@ -117,8 +125,8 @@ def _require_equal(collection: str, points: int, expected: int, of_what: str) ->
 def _does_not_add_up(problem: str) -> ReconciliationError:
     return ReconciliationError(
         problem,
-        "Its version was not moved. If something else writes to this collection, stop that; then delete the "
-        "collection and run again: it is rebuilt without embedding anything anew.",
+        "Run again: the collection is written anew, nothing is embedded for it. If it happens again, something else "
+        "writes to this collection.",
     )
 
 
@@ -142,7 +150,19 @@ def _count_present(client: QdrantClient, collection: str, ids: list[str]) -> int
     return len(retrying()(client.retrieve, collection, ids=ids, with_payload=False, with_vectors=False))
 
 
-def _ids_of(documents: pa.RecordBatch) -> list[str]:
+def _removals(documents: pa.Table) -> Iterator[pa.Table]:
+    """Cut rows of the record into groups whose chunk ids fit into one request; a document is never cut."""
+    start = ids = 0
+    for place, chunks in enumerate(documents.column("chunks").to_pylist()):
+        if place > start and (place - start == DOCUMENTS_PER_REMOVAL or ids + chunks > IDS_PER_REMOVAL):
+            yield documents.slice(start, place - start)
+            start, ids = place, 0
+        ids += chunks
+    if documents.num_rows:
+        yield documents.slice(start)
+
+
+def _ids_of(documents: pa.RecordBatch | pa.Table) -> list[str]:
     """Return the ids of all chunks of some rows of the record."""
     packed = b"".join(documents.column("chunk_ids").to_pylist())
     return [str(uuid.UUID(bytes=packed[start : start + ID_BYTES])) for start in range(0, len(packed), ID_BYTES)]

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,6 @@ from warehouse.connection import open_warehouse
 SEED = 27
 NOTES = 24
 IN_FLIGHT = 8  # texts; the suite's documents are few, so a commit of vectors is smaller than in the product
-_runs = itertools.count(1000)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def make_flow(place: Place, client: QdrantClient) -> DrainingFlow:
     flow = DrainingFlow(place.folder, config_for(place.mode), client)
     encoder = HashEncoder(journal=place.journal)
     flow.load_encoder = lambda config: encoder
-    flow._runs = itertools.count(next(_runs) * 1000)  # folders of its own, also after a run that died
+    flow._runs = itertools.count(time.time_ns())  # folders of its own, whichever process ran here before
     return flow
 
 

@@ -64,13 +64,17 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """An installation before a run, the documents before and after their change, the outbox, and the state to reach."""
+    """An installation before a run, the documents before and after their change, the outbox, and the state to reach.
+
+    That state is another one if some changes are taken back before the recovery.
+    """
 
     place: Place
     before: list[Document]
     documents: list[Document]
     outbox: list[Document]
     clean_room: State
+    clean_room_turned_back: State
 
 
 class Scenarios:
@@ -96,7 +100,9 @@ class Scenarios:
             before = list(database["notes"].find())
             edit(database)
             documents, outbox = (list(database[collection].find()) for collection in ("notes", OUTBOX))
-            return Scenario(place, before, documents, outbox, clean_room(place, database))
+            expected = clean_room(place, database)
+            turn_back(database, before)
+            return Scenario(place, before, documents, outbox, expected, clean_room(place, database))
 
 
 def clean_room(place: Place, database: Any) -> State:
@@ -140,7 +146,7 @@ class Trial:
             expected = self.scenario.clean_room
             if turned_back:
                 turn_back(database, self.scenario.before)
-                expected = clean_room(self.place, database)
+                expected = self.scenario.clean_room_turned_back
             flow.run(database)
             assert differences(read_state(flow), expected) == []
             assert misplaced_duplicates(flow) == []

@@ -393,7 +393,7 @@ def test_a_load_of_a_copy_that_died_is_noticed(copies, tmp_path, monkeypatch, pl
 
 def test_two_loads_of_copies_exclude_each_other(copies, tmp_path, monkeypatch):
     first, second = copies
-    monkeypatch.setattr(lease, "_is_over", lambda held: False)  # as on another machine
+    monkeypatch.setattr(lease, "_is_over", lambda *_: False)  # as on another machine
     seen = []
 
     def try_meanwhile(units):

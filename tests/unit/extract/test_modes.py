@@ -531,3 +531,21 @@ def test_progress_is_told_while_reading(database, writer, flow_for):
     capture_category(
         database, flow.store, flow.config.categories[0], policy_of(flow), flow.settings.runs_folder / "y", ignore
     )
+
+
+@pytest.mark.parametrize("mode", ["log", "outbox"])
+def test_an_emptied_source_is_held_back_whole_however_few_changes_a_run_takes(database, writer, flow_for, mode):
+    flow = flow_for(mode, deletions=DeletionGuard(max_documents=5, max_share=0.1))
+    for number in range(20):
+        writer.put(f"n{number}")
+    flow.commit(database)
+    for number in range(20):
+        writer.delete(f"n{number}")
+    with_options(flow, max_changes=4)
+    raw, _ = flow.commit(database)
+    assert (raw.categories["notes"].held_back, raw.categories["notes"].deleted) == (20, 0)
+    assert not raw.captures["notes"].more
+    with_options(flow, max_changes=4, approved_deletions={"notes": 20})
+    while (raw := flow.commit(database)[0]).captures["notes"].more:
+        pass
+    assert flow.live() == {}

@@ -4,13 +4,16 @@ import uuid
 
 import pytest
 from bson import ObjectId
+from pymongo.errors import AutoReconnect, OperationFailure
 
-from feature_store.errors import ConfigurationError
+from feature_store.config import RunOptions
+from feature_store.errors import ConfigurationError, TerminalError, TransientError
 from feature_store.parts import list_parts, read_part
 from steps.extract import outbox
-from tests.flow import note
+from tests.application import DrainingFlow
+from tests.flow import CATEGORY, note, notes_config
 from tests.unit.extract.support import drain, make_flow, outcome, with_options
-from warehouse.outbox import pending_entries
+from warehouse.outbox import mark_done, pending_entries, reader_name, require_markable
 
 
 @pytest.fixture
@@ -28,7 +31,8 @@ def started(flow, writer, database):
 
 def pending(flow, database, name="outbox"):
     newest = flow.store.newest()
-    return len(list(pending_entries(database, name, "notes", newest.store_id if newest else None)))
+    reader = reader_name(newest.store_id, "notes") if newest else None
+    return len(list(pending_entries(database, name, "notes", reader)))
 
 
 def whole(flow, database):
@@ -106,7 +110,8 @@ def test_several_installations_drain_one_outbox(tmp_path, writer, database):
 def test_entries_of_other_collections_are_left_alone(started, writer, database):
     writer.outbox.insert_one({"collection": "others", "document_id": "a", "operation": "update"})
     assert followed(started, database) == {}
-    assert len(list(pending_entries(database, "outbox", "others", started.store.newest().store_id))) == 1
+    reader = reader_name(started.store.newest().store_id, "notes")
+    assert len(list(pending_entries(database, "outbox", "others", reader))) == 1
 
 
 @pytest.mark.parametrize("entry", [{}, {"document_id": None}], ids=["missing", "null"])
@@ -185,9 +190,6 @@ def test_a_limit_counts_documents_and_takes_entries_in_order(started, writer, da
 
 
 def test_the_parts_of_two_categories_do_not_overwrite_each_other(tmp_path, writer, database):
-    from tests.application import DrainingFlow
-    from tests.flow import CATEGORY, notes_config
-
     others = {**CATEGORY, "name": "others", "collection": "others", "capture": "outbox"}
     flow = DrainingFlow(tmp_path, notes_config(categories=[{**CATEGORY, "capture": "outbox"}, others]))
     writer.put("a")
@@ -196,4 +198,51 @@ def test_the_parts_of_two_categories_do_not_overwrite_each_other(tmp_path, write
     raw, _ = flow.commit(database)
     assert len(list_parts(raw.folder, "outbox")) == 2
     assert pending(flow, database) == 0
-    assert list(pending_entries(database, "outbox", "others", flow.store.newest().store_id)) == []
+    assert (
+        list(pending_entries(database, "outbox", "others", reader_name(flow.store.newest().store_id, "others"))) == []
+    )
+
+
+def test_two_categories_of_one_collection_are_each_done_with_an_entry_on_their_own(tmp_path, writer, database):
+    both = [{**CATEGORY, "capture": "outbox"}, {**CATEGORY, "name": "later", "capture": "outbox"}]
+    flow = DrainingFlow(tmp_path / "data", notes_config(categories=both[:1]))
+    for name in "abcd":
+        writer.put(name)
+    flow.commit(database)
+    for name in "abcd":
+        writer.put(name, "edited")
+    # The new category compares everything, and is done with all entries; the first one takes two of them.
+    flow.config = notes_config(categories=both).model_copy(update={"options": RunOptions(max_changes=2)})
+    flow.commit(database)
+    assert pending(flow, database) == 2
+    flow.commit(database)
+    assert pending(flow, database) == 0
+    assert {row["text"] for row in flow.live().values()} == {"edited"}
+
+
+def test_a_user_who_may_not_mark_entries_is_told_so_before_any_work(database, writer, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OperationFailure("not authorized", 13)
+
+    monkeypatch.setattr("pymongo.collection.Collection.update_many", refuse)
+    with pytest.raises(ConfigurationError, match="the right to update"):
+        require_markable(database, "notes", "outbox")
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [(OperationFailure("no", 13), TerminalError), (AutoReconnect("away"), TransientError)],
+    ids=["refused", "away"],
+)
+def test_entries_that_could_not_be_marked_are_said_to_be_pending(
+    flow, writer, database, tmp_path, monkeypatch, failure, kind
+):
+    writer.put("a")
+    raw = flow.extract(database)
+
+    def fail(*arguments, **options):
+        raise failure
+
+    monkeypatch.setattr("pymongo.collection.Collection.update_many", fail)
+    with pytest.raises(kind, match=r"is published\. Run again: they are still pending"):
+        mark_done(database, "a store", list_parts(raw.folder, "outbox"))

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from feature_store.errors import ConfigurationError
 from feature_store.extended_json import from_extended_json
 from feature_store.parts import list_parts
+from steps.clean.clean import CLEANING_VERSION
 from steps.extract import timestamp
+from steps.extract.apply import CapturePolicy, find_waiting
 from steps.extract.timestamp import CELLS, Clock, Watermark, as_date, cell_of
 from tests.flow import note
 from tests.unit.extract.support import BEGINNING, make_flow, names_of, outcome, with_options
@@ -266,3 +268,30 @@ def test_a_date_before_the_overlap_is_in_no_digest():
 )
 def test_dates_are_milliseconds(value, date):
     assert as_date(value) == date
+
+
+def test_a_document_that_moves_through_the_index_while_it_is_read_is_taken_once(flow, writer, database, monkeypatch):
+    for name in "abc":
+        writer.put(name)
+    flow.commit(database)
+    writer.put("a", "edited")
+    once = timestamp._dates_from
+
+    def twice(*arguments):
+        found = list(once(*arguments))
+        yield from [*found, *found]
+
+    monkeypatch.setattr(timestamp, "_dates_from", twice)
+    monkeypatch.setattr("steps.extract.source.PAGE_SIZE", 1)
+    counts = committed(flow, database)
+    assert (counts["changed"], flow.texts()["a"]) == (1, "edited")
+    assert counts["read"] <= 3
+
+
+def test_a_collection_without_dates_waits_only_where_something_differs(flow, writer, database):
+    database["notes"].insert_one(note("undated", "text"))
+    flow.commit(database)
+    category, policy = flow.config.categories[0], CapturePolicy(flow.config.cleaning.fingerprint(CLEANING_VERSION))
+    assert not find_waiting(database, flow.store, category, policy)
+    database["notes"].update_one({"_id": "undated"}, {"$set": {"body": "another"}})
+    assert find_waiting(database, flow.store, category, policy)

@@ -47,9 +47,13 @@ def rows_part(folder, documents, number=0):
     return write_part(folder, "documents", number, pa.Table.from_pylist(rows, schema=schema.INDEX_RECORD))
 
 
+def keep():
+    """Keep no lease."""
+
+
 def load(record, folder, since, version, documents):
-    record.begin(since, version)
-    points = record.write([rows_part(folder, documents)] if documents else [])
+    record.begin(since, version, f"token {version.number}")
+    points = record.write([rows_part(folder, documents)] if documents else [], keep)
     record.publish(version)
     return points
 
@@ -96,8 +100,8 @@ def test_a_version_that_changes_no_document_of_the_index_is_recorded_too(record,
 def test_until_it_is_published_a_load_is_not_seen(record, tmp_path):
     load(record, tmp_path, NOTHING, name(1), {"a": POINTS})
     before = record.read_note()
-    record.begin(name(1), name(2))
-    assert record.write([rows_part(tmp_path, {"a": {}})]) == 0
+    record.begin(name(1), name(2), "token")
+    assert record.write([rows_part(tmp_path, {"a": {}})], keep) == 0
     assert record.count_points() == 2
     assert record.known_points(before.table)(["a"]) == {"a": POINTS}
     assert record.read_note().loading == name(2)
@@ -107,11 +111,44 @@ def test_until_it_is_published_a_load_is_not_seen(record, tmp_path):
 def test_before_the_first_load_nothing_is_expected(record):
     assert record.read_note() is None
     assert record.count_points() == 0
-    record.begin(NOTHING, name(1))
+    record.begin(NOTHING, name(1), "token")
     assert record.count_points() == 0
 
 
-@pytest.mark.parametrize("damage", ["table", "version", "note", "half a note"])
+def truncate_newest_manifest(record):
+    newest = min((record.table_path / "_versions").glob("*.manifest"))  # named after 2^64 less the version
+    newest.write_bytes(newest.read_bytes()[:20])
+
+
+def test_a_table_whose_newest_manifest_is_damaged_is_made_anew(record, tmp_path):
+    load(record, tmp_path, NOTHING, name(1), {"a": POINTS})
+    truncate_newest_manifest(record)
+    assert record.read_note() is None
+    assert record.lease_token() == "token 1"
+    assert load(record, tmp_path, NOTHING, name(1), {"b": POINTS}) == 2
+    assert record.read_note().version == name(1)
+    assert record.known_points(record.read_note().table)(["a", "b"]) == {"b": POINTS}
+
+
+def test_a_record_names_the_lease_of_the_latest_load_whatever_became_of_it(record, tmp_path):
+    assert record.lease_token() is None
+    record.begin(NOTHING, name(1), "first")
+    assert record.lease_token() == "first"
+    load(record, tmp_path, NOTHING, name(2), {"a": POINTS})
+    assert record.lease_token() == "token 2"
+    record.forget()
+    assert record.lease_token() is None
+    record.forget()
+
+
+def test_while_a_record_is_written_the_lease_is_kept(record, tmp_path):
+    kept = []
+    record.begin(NOTHING, name(1), "token")
+    record.write([rows_part(tmp_path, {"a": POINTS})], lambda: kept.append(record.count_points()))
+    assert len(kept) == 3
+
+
+@pytest.mark.parametrize("damage", ["table", "version", "note", "half a note", "manifest", "forgotten"])
 def test_a_damaged_record_counts_as_lost(record, tmp_path, store, damage):
     load(record, tmp_path, NOTHING, name(1), {"a": POINTS})
     match damage:
@@ -122,6 +159,10 @@ def test_a_damaged_record_counts_as_lost(record, tmp_path, store, damage):
             record.note_path.write_text(note.model_copy(update={"table": 99}).model_dump_json())
         case "note":
             record.note_path.unlink()
+        case "manifest":
+            truncate_newest_manifest(record)
+        case "forgotten":
+            record.forget()
         case _:
             record.note_path.write_bytes(record.note_path.read_bytes()[:20])
     assert record.read_note() is None
@@ -149,7 +190,7 @@ def test_of_two_versions_the_older_counts_and_nothing_is_believed(record, tmp_pa
 
 def test_a_load_that_the_record_says_began_is_not_believed(record, tmp_path, store):
     load(record, tmp_path, NOTHING, name(1), {"a": POINTS})
-    record.begin(name(1), name(2))
+    record.begin(name(1), name(2), "token")
     assert starting_point(metadata(name(1)), record, store, store.version(3)) == StartingPoint(name(1))
 
 
@@ -164,7 +205,7 @@ def test_a_load_that_the_collection_says_began_is_not_believed(record, tmp_path,
 def test_a_version_of_another_history_means_that_everything_is_unknown(record, tmp_path, store, where, foreign):
     load(record, tmp_path, NOTHING, foreign if where == "record" else name(1), {"a": POINTS})
     if where == "load of the record":
-        record.begin(name(1), foreign)
+        record.begin(name(1), foreign, "token")
     claimed = metadata(
         foreign if where == "collection" else name(1), foreign if where == "load of the collection" else None
     )

@@ -1,6 +1,7 @@
 """A load: the collection is at the version it says it is, whatever happened on the way."""
 
 import shutil
+from pkgutil import resolve_name
 
 import httpx
 import numpy as np
@@ -117,12 +118,23 @@ def test_the_version_moves_after_the_last_point_and_the_alias_after_that(flow, c
 
     client.before = note_version
     flow.run(DOCUMENTS)
-    assert seen[-2:] == [("update_collection", 0, False), ("update_collection_aliases", 1, False)]
+    assert seen[-3:] == [
+        ("update_collection", 0, False),  # the lease, renewed
+        ("update_collection", 0, False),
+        ("update_collection_aliases", 1, False),
+    ]
     assert seen[0] == ("update_collection", 0, False)  # the lease
-    assert set(seen[1:-2]) == {("upsert", 0, False)}
+    assert set(seen[1:-3]) == {("upsert", 0, False)}
     seen.clear()
     flow.run([note("a", "new text"), note("b", DOCUMENTS[1]["body"], title="B"), *DOCUMENTS[2:]])
-    operations = ["update_collection", "upsert", "batch_update_points", "delete", "update_collection"]
+    operations = [
+        "update_collection",
+        "upsert",
+        "batch_update_points",
+        "delete",
+        "update_collection",
+        "update_collection",
+    ]
     assert seen == [(name, 1, True) for name in operations]
 
 
@@ -229,7 +241,7 @@ def test_one_point_too_many_does_not_make_up_for_one_too_few(flow):
     flow.client.upsert(collection, [foreign_point({"document_id": "foreign", "table_version": 2})])
     assert count_points(flow.client, collection) == expected
     with pytest.raises(ReconciliationError, match="points of 1 documents"):
-        reconcile(flow.client, collection, expected, list_parts(embeddings.folder, "documents"))
+        reconcile(flow.client, collection, expected, list_parts(embeddings.folder, "documents"), lambda: None)
 
 
 def test_a_crash_while_a_lost_record_is_made_anew_leaves_no_false_version(flow, monkeypatch):
@@ -274,16 +286,99 @@ def test_foreign_points_are_an_error_and_the_version_is_not_moved(flow, payload,
         flow.run(documents)
     assert caught.value.exit_code == 6
     assert read_metadata(flow.client, collection).version == 1
-    flow.client.delete(collection, points_selector=[4711])
+    assert serving_collection(flow.client, "notes_index") == collection
     assert flow.run(documents).index.report.version == flow.store.newest().number
+    assert 4711 not in flow.points(collection)
 
 
-def test_missing_points_are_an_error_too(flow):
+@pytest.mark.parametrize("documents", [DOCUMENTS, [*DOCUMENTS, note("d", "delta")]], ids=["nothing to do", "a change"])
+def test_a_lost_point_of_an_unchanged_document_fails_one_run_and_the_next_heals_it_in_place(flow, client, documents):
     collection = flow.run(DOCUMENTS).index.report.collection
-    flow.client.delete(collection, points_selector=[next(iter(flow.points(collection)))])
-    with pytest.raises(ReconciliationError):
-        flow.run([*DOCUMENTS, note("d", "delta")])
+    lost = next(iter(flow.points(collection)))
+    flow.client.delete(collection, points_selector=[lost])
+    client.calls.clear()
+    with pytest.raises(ReconciliationError) as caught:
+        flow.run(documents)
+    assert caught.value.exit_code == 6
     assert read_metadata(flow.client, collection).version == 1
+    run = flow.run(documents).index
+    assert (run.chunks.since, run.embeddings.embedded, run.report.collection) == (0, 0, collection)
+    assert run.report.version == flow.store.newest().number
+    assert lost in flow.points(collection)
+    assert client.named("delete_collection", "create_collection", "update_collection_aliases") == []
+    assert flow.run(documents).index.report.written == 0
+
+
+def test_what_is_expected_is_what_the_record_says(flow, monkeypatch):
+    flow.run(DOCUMENTS)
+    expected = flow.run(DOCUMENTS).index.report.points + 1
+    monkeypatch.setattr(IndexRecord, "count_points", lambda record: expected)
+    monkeypatch.setattr("steps.load.apply.require_points", lambda client, collection, expected: 1)
+    report = flow.run(DOCUMENTS).index.report
+    assert (report.points, report.expected_points) == (1, expected)
+
+
+def test_a_load_that_failed_does_not_lock_out_the_next_run_from_another_host(flow, client, monkeypatch):
+    flow.run(DOCUMENTS)
+    client.before = failing("upsert", ValueError("crash"), 1)
+    with pytest.raises(ValueError, match="crash"):
+        flow.run([note("a", "another text"), *DOCUMENTS[1:]])
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    report = flow.run([note("a", "another text"), *DOCUMENTS[1:]]).index.report
+    assert report.version == 2
+    assert read_metadata(flow.client, report.collection).lease is None
+
+
+@pytest.mark.parametrize("method", ["upsert", "update_collection_aliases", "renewal"])
+def test_a_load_that_was_killed_does_not_lock_out_the_next_run_of_its_data_folder(flow, client, monkeypatch, method):
+    monkeypatch.setattr("steps.load.lease.HeldLease._give_up", lambda held: None)  # as after kill -9
+    with monkeypatch.context() as patch:
+        if method == "renewal":
+            patch.setattr("steps.load.apply.publish", _die)  # the record is published already
+        else:
+            client.before = failing(method, MemoryError(), 1)
+        with pytest.raises(MemoryError):
+            flow.run(DOCUMENTS)
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    report = flow.run(DOCUMENTS).index.report
+    assert read_metadata(flow.client, report.collection).lease is None
+    assert serving_collection(flow.client, "notes_index") == report.collection
+
+
+def test_the_lease_is_confirmed_before_payloads_and_removals_and_renewed_before_the_record(flow, monkeypatch):
+    flow.run(DOCUMENTS)
+    order = []
+
+    def noting(name, place):
+        function = resolve_name(place)
+        monkeypatch.setattr(place, lambda *arguments: (order.append(name), function(*arguments))[1])
+
+    noting("confirm", "steps.load.lease.HeldLease.confirm")
+    for name in ("upsert_part", "update_payloads", "remove_part", "reconcile", "IndexRecord.publish"):
+        noting(name, f"steps.load.apply.{name}")
+    flow.run([note("a", "new text"), note("b", DOCUMENTS[1]["body"], title="B"), *DOCUMENTS[2:]])
+    assert order == [
+        "confirm", "upsert_part", "confirm", "update_payloads", "confirm", "remove_part", "reconcile", "confirm",
+        "IndexRecord.publish",
+    ]  # fmt: skip
+
+
+def test_the_lease_is_kept_during_the_record_and_the_reconciliation(flow, monkeypatch):
+    kept = []
+    monkeypatch.setattr("steps.load.lease.HeldLease.keep", lambda held: kept.append(1))
+    counts = {}
+    for name in ("IndexRecord.write", "reconcile"):
+        function = resolve_name(f"steps.load.apply.{name}")
+
+        def counted(*arguments, function=function, name=name):
+            before = len(kept)
+            result = function(*arguments)
+            counts[name] = len(kept) - before
+            return result
+
+        monkeypatch.setattr(f"steps.load.apply.{name}", counted)
+    flow.run(DOCUMENTS)
+    assert counts == {"IndexRecord.write": 3, "reconcile": 1}
 
 
 def test_another_configuration_is_another_collection_and_the_alias_swaps_in_one_operation(flow, client, tiny_model):

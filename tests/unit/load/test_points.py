@@ -89,6 +89,28 @@ ids = st.sets(
 )
 
 
+@pytest.mark.parametrize(("ids", "requests"), [(3, 3), (4, 2), (100, 1)])
+def test_the_ids_of_one_request_are_limited_but_a_document_is_never_cut(client, tmp_path, monkeypatch, ids, requests):
+    monkeypatch.setattr(points_module, "IDS_PER_REMOVAL", ids)
+    names = [str(uuid.UUID(int=number)) for number in range(1, 12)]
+    kept = {"a": names[:2], "b": names[2:4], "c": names[4:9]}  # more than some limits allow
+    put(client, kept | {"b": [*kept["b"], names[9]], "other": [names[10]]})
+    calls = []
+    remove_orphans(client, COLLECTION, documents_part(tmp_path, kept), lambda: calls.append(1))
+    assert held(client) == {*names} - {names[9]}
+    assert len(calls) == requests
+
+
+def test_documents_of_one_request_are_limited(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(points_module, "DOCUMENTS_PER_REMOVAL", 2)
+    put(client, {"a": [ONE], "b": [TWO], "c": [THREE], "d": [FOUR]})
+    calls = []
+    part = documents_part(tmp_path, {"a": [ONE], "b": [], "c": [THREE], "d": []})
+    remove_orphans(client, COLLECTION, part, lambda: calls.append(1))
+    assert held(client) == {ONE, THREE}
+    assert len(calls) == 2
+
+
 @given(current=ids, orphans=ids, numbers=st.sets(st.integers(0, 2**63), max_size=3), pages=st.integers(1, 5))
 def test_of_all_points_only_the_current_chunks_stay(tmp_path_factory, current, orphans, numbers, pages):
     kept = sorted(str(uuid.UUID(int=number)) for number in current)
@@ -141,7 +163,7 @@ def test_what_a_server_answers_is_told_apart(tmp_path, status, expected):
 def test_points_that_are_exactly_the_chunks_add_up(client, tmp_path):
     put(client, {"a": [ONE, TWO], "b": [THREE]})
     part = documents_part(tmp_path, {"a": [ONE, TWO], "gone": []})
-    assert reconcile(client, COLLECTION, 3, [part]) == 3
+    assert reconcile(client, COLLECTION, 3, [part], nothing) == 3
 
 
 @pytest.mark.parametrize(
@@ -152,4 +174,4 @@ def test_points_that_are_exactly_the_chunks_add_up(client, tmp_path):
 def test_anything_else_does_not_add_up(client, tmp_path, expected, documents):
     put(client, {"a": [ONE, TWO], "b": [THREE]})
     with pytest.raises(ReconciliationError):
-        reconcile(client, COLLECTION, expected, [documents_part(tmp_path, documents)])
+        reconcile(client, COLLECTION, expected, [documents_part(tmp_path, documents)], nothing)

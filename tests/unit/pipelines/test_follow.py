@@ -69,6 +69,14 @@ def test_a_batch_that_left_changes_behind_is_followed_by_the_next_at_once():
     assert pauses == [0.0, 5.0]
 
 
+def test_an_outage_while_more_changes_wait_is_waited_for_all_the_same():
+    away = TransientError("The warehouse stopped answering.")
+    _, pauses = watch(summary(added=3, more=True), away, away, summary(added=1))
+    assert pauses[0] == 0.0
+    assert pauses[2] > pauses[1] >= 5.0
+    assert pauses[3] == 5.0
+
+
 def test_pauses_grow_while_a_service_is_away_and_are_short_again_after_it_came_back():
     away = TransientError("The warehouse stopped answering.")
     status, pauses = watch(*[away] * 12, None)

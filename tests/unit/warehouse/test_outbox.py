@@ -73,8 +73,8 @@ def test_marking_keeps_the_marks_of_other_stores(database, outbox, tmp_path, ide
     ids = [found["_id"] for found in outbox.find()]
     part = part_of(tmp_path, ids)
     assert mark_done(database, "mine", [part]) == 2
-    assert [found["done_by"] for found in outbox.find()] == [["mine"], ["other", "mine"]]
-    assert documents(database, "mine") == []
+    assert [found["done_by"] for found in outbox.find()] == [["mine/notes"], ["other", "mine/notes"]]
+    assert documents(database, "mine/notes") == []
     assert documents(database, "third") == ["a", "b"]
 
 
@@ -83,7 +83,7 @@ def test_marking_again_changes_nothing(database, outbox, tmp_path):
     part = part_of(tmp_path, [1])
     mark_done(database, "mine", [part])
     mark_done(database, "mine", [part])
-    assert outbox.find_one({"_id": 1})["done_by"] == ["mine"]
+    assert outbox.find_one({"_id": 1})["done_by"] == ["mine/notes"]
 
 
 def test_an_entry_that_was_removed_meanwhile_is_not_made_again(database, outbox, tmp_path):
@@ -101,8 +101,8 @@ def test_many_entries_of_several_parts_and_outboxes_are_marked(database, outbox,
         part_of(tmp_path, [1], 2, "others"),
     ]
     assert mark_done(database, "mine", parts) == 2501
-    assert documents(database, "mine") == []
-    assert others.find_one()["done_by"] == ["mine"]
+    assert documents(database, "mine/notes") == []
+    assert others.find_one()["done_by"] == ["mine/notes"]
     others.drop()
 
 
