@@ -6,9 +6,10 @@ as those on which other tools were measured. Each is loaded once into a local Qd
 mode, on a copy of that installation: a run with nothing changed, and one after 1 % of the documents were edited (one
 paragraph each), 1 % added and 1 % deleted.
 
-The model is replaced by a stand-in, a hash of the text: these figures are of everything but embedding. Start-up
-(opening Qdrant) is measured apart. The exit code is 1 if a result is wrong; a goal of speed that is
-missed is reported, with exit code 0.
+The model is replaced by a stand-in, a hash of the text: these figures are of everything but embedding. The large corpus
+is loaded and changed once more with the real model, to set the cost of a change beside that of a first load. Start-up
+(opening Qdrant) is measured apart. The exit code is 1 if a result is wrong; a goal of speed that is missed is reported,
+with exit code 0.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from typing import Any
 from loguru import logger
 from pymongo.database import Database
 
-from feature_store.config import PipelineConfig, load_config, validate_parameters
+from feature_store.config import EncoderConfig, PipelineConfig, load_config, validate_parameters
+from feature_store.encoders import Encoder, load_encoder
 from feature_store.index import open_qdrant
 from feature_store.settings import Settings
 from feature_store.tables import batches_of
@@ -47,6 +49,7 @@ from warehouse.imports.docstrings import SkippedFile, read_docstrings
 SEED = 4
 SHARE = 0.01
 LIKE_THE_PEERS = "as the peers"
+MODEL = "real_model"
 PEER_DOCUMENTS = 1500
 PEER_CHARACTERS = 7_200_000  # give about 13,500 chunks with the default configuration
 BATCH = 50
@@ -180,7 +183,7 @@ def main() -> int:
             "python": platform.python_version(),
         },
         "versions": {name: version(name) for name in ("pylance", "qdrant-client", "pymongo", "nx-27017")},
-        "encoder": "tests/stand_in.py: a hash of the text, not a model",
+        "encoder": "tests/stand_in.py: a hash of the text, not a model; but for the phases with the real model",
         "stages": "called one after another in one process, without ZenML (tests/flow.py)",
         "corpora": described,
         "peers": PEERS,
@@ -320,8 +323,9 @@ class Measurement:
     def run(self) -> None:
         """Load once; on copies of that, run without a change in each mode; change the documents; run in each mode."""
         with installation(self.folder / "base", "hash") as opened:
-            first = self.timed(opened, "first load")
+            self.timed(opened, "first load")
             before = set(opened.encoder.texts)
+        with_model = self.measure_first_load_with_model()
         for mode in MODES:
             shutil.copytree(self.folder / "base", self.folder / mode)
             self.measure_no_change(mode)
@@ -331,7 +335,24 @@ class Measurement:
             truth, new = read_state(fresh.flow), len(set(fresh.encoder.texts) - before)
         print(f"{self.corpus.name}: {changes}, {new} chunks whose text is new", flush=True)
         for mode in MODES:
-            self.measure_change(mode, truth, new, first.seconds)
+            self.measure_change(mode, truth, new)
+        if with_model is not None:
+            self.measure_change_with_model(with_model)
+
+    def measure_first_load_with_model(self) -> float | None:
+        """Load the large corpus with the real model too: what a first load really costs; return its seconds."""
+        if self.corpus.name == LIKE_THE_PEERS:
+            return None
+        with installation(self.folder / MODEL, "hash", load_encoder) as opened:
+            return self.timed(opened, "first load, real model").seconds
+
+    def measure_change_with_model(self, first_load: float) -> None:
+        """Run after the changes with the real model, in the mode that reads most."""
+        with installation(self.folder / MODEL, "hash", load_encoder) as opened:
+            row = self.timed(opened, "change, real model")
+        limit = round(TIME_GOAL * first_load, 2)
+        goal = f"below {limit}: {TIME_GOAL:.0%} of the first load with the real model, start-up aside"
+        self.hope("hash", "change with the real model: seconds", row.seconds, goal, holds=row.seconds < limit)
 
     def measure_no_change(self, mode: str) -> None:
         """Change to a mode, which compares everything once, then run with nothing to do."""
@@ -349,7 +370,7 @@ class Measurement:
             self.require(mode, "no change: documents read", row.documents_read, "0", holds=row.documents_read == 0)
         self.compare_with_peers(row, "no change: seconds beside the best peer", BEST_PEER["no_change_seconds"])
 
-    def measure_change(self, mode: str, truth: State, new: int, first_load: float) -> None:
+    def measure_change(self, mode: str, truth: State, new: int) -> None:
         """Run after the changes, and compare with the fresh full run."""
         with installation(self.folder / mode, mode) as opened:
             row = self.timed(opened, "change")
@@ -359,9 +380,6 @@ class Measurement:
         goal = f"at most {EMBEDDED_GOAL} x {new} whose text is new"
         holds = row.chunks_embedded <= EMBEDDED_GOAL * new
         self.require(mode, "change: chunks embedded", row.chunks_embedded, goal, holds=holds)
-        limit = round(TIME_GOAL * first_load, 2)
-        goal = f"below {limit}: {TIME_GOAL:.0%} of the first load, start-up aside"
-        self.hope(mode, "change: seconds", row.seconds, goal, holds=row.seconds < limit)
         self.compare_with_peers(row, "change: seconds beside the best peer", BEST_PEER["change_seconds"])
 
     def timed(self, opened: "Opened", phase: str) -> Row:
@@ -377,7 +395,7 @@ class Measurement:
             start_up_seconds=round(opened.seconds, 3),
             documents_read=sum(counts.read for counts in done.raw.categories.values()),
             ids_compared=sum(capture.compared_ids for capture in done.raw.captures.values()),
-            chunks_embedded=len(opened.encoder.texts),
+            chunks_embedded=done.index.embeddings.embedded,
             points_written=report.written,
             payloads_updated=report.updated,
             points_removed=report.removed,
@@ -411,13 +429,13 @@ class Opened:
 
 
 @contextmanager
-def installation(folder: Path, mode: str) -> Iterator[Opened]:
-    """Open an installation with a local Qdrant on disk."""
+def installation(folder: Path, mode: str, load: Callable[[EncoderConfig], Encoder] | None = None) -> Iterator[Opened]:
+    """Open an installation with a local Qdrant on disk; ``load`` gives the encoder, a stand-in without it."""
     started = time.perf_counter()
     with open_qdrant(Settings(data_dir=folder, _env_file=None)) as client:
         flow, encoder = TimedFlow(folder, configuration(mode), client), HashEncoder()
         flow._runs = count(time.time_ns())  # noqa: SLF001 - folders of its own for each opening
-        flow.load_encoder = lambda config: encoder  # noqa: ARG005
+        flow.load_encoder = load or (lambda config: encoder)  # noqa: ARG005
         yield Opened(folder, mode, flow, encoder, time.perf_counter() - started)
 
 

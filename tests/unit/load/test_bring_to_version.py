@@ -329,11 +329,11 @@ def test_a_load_that_failed_does_not_lock_out_the_next_run_from_another_host(flo
     assert read_metadata(flow.client, report.collection).lease is None
 
 
-@pytest.mark.parametrize("method", ["upsert", "update_collection_aliases", "renewal"])
+@pytest.mark.parametrize("method", ["upsert", "update_collection_aliases", "publish"])
 def test_a_load_that_was_killed_does_not_lock_out_the_next_run_of_its_data_folder(flow, client, monkeypatch, method):
     monkeypatch.setattr("steps.load.lease.HeldLease._give_up", lambda held: None)  # as after kill -9
     with monkeypatch.context() as patch:
-        if method == "renewal":
+        if method == "publish":
             patch.setattr("steps.load.apply.publish", _die)  # the record is published already
         else:
             client.before = failing(method, MemoryError(), 1)

@@ -188,26 +188,28 @@ def test_a_load_that_succeeds_touches_its_lease_no_more(client):
 
 
 def test_a_load_that_fails_leaves_the_lease_of_another_alone(client):
-    with pytest.raises(ValueError, match="defect"), take(client):
-        hold(client, "elsewhere:1")
-        before = read(client)
+    held = take(client)
+    hold(client, "elsewhere:1")
+    before = read(client)
+    with pytest.raises(ValueError, match="defect"), held:
         raise ValueError("defect")
     assert read(client) == before
 
 
-def test_a_lease_that_cannot_be_given_back_does_not_hide_why_the_load_failed(client, monkeypatch, caplog_loguru):
+def test_a_lease_that_cannot_be_given_back_does_not_hide_why_the_load_failed(client, monkeypatch, warnings_logged):
     def fail(*arguments, **options):
         raise OSError("no route")
 
-    with pytest.raises(ValueError, match="defect"), take(client):
-        monkeypatch.setattr(client, "update_collection", fail)
+    held = take(client)
+    monkeypatch.setattr(client, "update_collection", fail)
+    with pytest.raises(ValueError, match="defect"), held:
         raise ValueError("defect")
-    (message,) = caplog_loguru
+    (message,) = warnings_logged
     assert "could not be given back: OSError('no route')" in message
 
 
 @pytest.fixture
-def caplog_loguru():
+def warnings_logged():
     messages = []
     sink = logger.add(messages.append, format="{message}", level="WARNING")
     yield messages
