@@ -13,6 +13,7 @@ from tenacity import wait_none
 from feature_store import index as index_module
 from feature_store.errors import ReconciliationError, TerminalError, TransientError
 from feature_store.index import (
+    VersionName,
     collections_of,
     count_points,
     distance,
@@ -22,6 +23,7 @@ from feature_store.index import (
 )
 from feature_store.index_record import IndexRecord
 from feature_store.parts import list_parts, read_part
+from feature_store.versions import now
 from steps.load.collection import indexed_fields
 from steps.load.points import reconcile
 from tests.flow import Flow, note, notes_config
@@ -319,10 +321,13 @@ def test_what_is_expected_is_what_the_record_says(flow, monkeypatch):
 
 
 def test_a_load_that_failed_does_not_lock_out_the_next_run_from_another_host(flow, client, monkeypatch):
-    flow.run(DOCUMENTS)
+    collection = flow.run(DOCUMENTS).index.report.collection
     client.before = failing("upsert", ValueError("crash"), 1)
     with pytest.raises(ValueError, match="crash"):
         flow.run([note("a", "another text"), *DOCUMENTS[1:]])
+    left = read_metadata(flow.client, collection).lease
+    assert left.expires_at <= now()
+    assert left.loading == VersionName.of(flow.store.newest())
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     report = flow.run([note("a", "another text"), *DOCUMENTS[1:]]).index.report
     assert report.version == 2
