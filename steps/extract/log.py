@@ -22,11 +22,11 @@ from pymongo.errors import OperationFailure
 from feature_store.errors import TerminalError
 from steps.extract.compare import Comparison
 from steps.extract.keys import resolve_ids
+from steps.extract.read import IDS_IN_MEMORY, id_key
 from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some
 from warehouse.failures import reading, refusal_of_log
 from warehouse.server import describe_server
 
-MAX_IDS = 100_000  # beyond, comparing everything is cheaper than remembering
 IMITATED_EVENTS = 900  # of the 1,000 that the embedded server keeps
 AWAIT_MILLISECONDS = 500
 EMPTY_ANSWERS = 20
@@ -107,7 +107,10 @@ def capture_by_log(source: Source, comparison: Comparison) -> Outcome:
         if drained.trouble:
             return _start_anew(source, comparison, here, drained.trouble)
         if not here.has_log:
-            return _compare_imitated(source, comparison, here, drained)
+            # A stream that stands still leaves the position as it is, to the millisecond.
+            same = drained.token == value["token"]
+            outcome = _compare_imitated(source, comparison, here, drained)
+            return replace(outcome, value=value) if same and not outcome.whole else outcome
         for _ in compare_some(source, comparison, drained.ids.values()):
             pass
         return _followed(here, drained)
@@ -213,10 +216,10 @@ def _take(drained: Drained, event: Document, max_changes: int | None) -> None:
     if operation not in CHANGES or key is None:
         drained.trouble = _END_OF_STREAM.get(operation, f"the stream tells of an operation {operation!r}")
         return
-    name = _name(key["_id"])
-    if name not in drained.ids and len(drained.ids) >= (max_changes or MAX_IDS):
+    name = id_key(key["_id"])
+    if name not in drained.ids and len(drained.ids) >= (max_changes or IDS_IN_MEMORY):
         if max_changes is None:
-            drained.trouble = f"more than {MAX_IDS:,} documents have changed"
+            drained.trouble = f"more than {IDS_IN_MEMORY:,} documents have changed"
         drained.more = True
         return
     if operation == "insert" and name not in drained.ids:
@@ -226,10 +229,6 @@ def _take(drained: Drained, event: Document, max_changes: int | None) -> None:
     else:
         drained.fleeting.discard(name)
     drained.ids[name] = key["_id"]
-
-
-def _name(raw_id: Any) -> tuple[str, str]:
-    return type(raw_id).__name__, repr(raw_id)
 
 
 def _next_event(stream: ChangeStream[Document], until: Timestamp | None) -> Document | None:
@@ -305,7 +304,7 @@ def _is_same_process(before: dict[str, int] | None, now: dict[str, int] | None) 
 
 def _compare_imitated(source: Source, comparison: Comparison, here: Whereabouts, drained: Drained) -> Outcome:
     ids, unknown = resolve_ids(source, comparison, drained.ids.values())
-    unexplained = [raw_id for raw_id in unknown if _name(raw_id) not in drained.fleeting]
+    unexplained = [raw_id for raw_id in unknown if id_key(raw_id) not in drained.fleeting]
     if unexplained:
         return _start_anew(source, comparison, here, f"an event names {unexplained[0]!r}, which is nowhere to be found")
     for _ in compare_some(source, comparison, ids):

@@ -13,11 +13,11 @@ from typing import Any
 from feature_store.parts import list_parts, write_part
 from steps.extract.compare import Comparison
 from steps.extract.keys import resolve_ids
+from steps.extract.read import IDS_IN_MEMORY, id_key
 from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some
 from warehouse.failures import reading
 from warehouse.outbox import entries_table, pending_entries, reader_name, require_outbox
 
-MAX_IDS = 100_000  # beyond, comparing everything is cheaper than remembering
 ENTRIES_PER_PART = 10_000
 
 
@@ -50,7 +50,7 @@ def capture_by_outbox(source: Source, comparison: Comparison) -> Outcome:
         drained = _drain(source, comparison.folder, _trouble_before(source, outbox))
     if not drained.trouble:
         ids, unexplained = resolve_ids(source, comparison, drained.ids.values())
-        unclear = [raw_id for raw_id in unexplained if _name(raw_id) not in drained.deleted]
+        unclear = [raw_id for raw_id in unexplained if id_key(raw_id) not in drained.deleted]
         if not unclear:
             for _ in compare_some(source, comparison, ids):
                 pass
@@ -105,10 +105,10 @@ def _take(drained: Drained, entry: Document, max_changes: int | None) -> None:
     if raw_id is None:
         drained.trouble = "an entry names no document"
         return
-    name = _name(raw_id)
-    if name not in drained.ids and len(drained.ids) >= (max_changes or MAX_IDS):
+    name = id_key(raw_id)
+    if name not in drained.ids and len(drained.ids) >= (max_changes or IDS_IN_MEMORY):
         if max_changes is None:
-            drained.trouble = f"entries for more than {MAX_IDS:,} documents wait"
+            drained.trouble = f"entries for more than {IDS_IN_MEMORY:,} documents wait"
         else:
             drained.more = True
         return
@@ -130,7 +130,3 @@ def _part_writer(source: Source, folder: Path, drained: Drained) -> Callable[[li
 
 def _reader(source: Source) -> str | None:
     return None if source.store_id is None else reader_name(source.store_id, source.category.name)
-
-
-def _name(raw_id: Any) -> tuple[str, str]:
-    return type(raw_id).__name__, repr(raw_id)

@@ -16,6 +16,7 @@ from warehouse.failures import reading
 
 PAGE_SIZE = 100  # documents of up to 16 MB
 IDS_AT_ONCE = 1000
+IDS_IN_MEMORY = 100_000  # ids of changed documents; beyond, comparing everything is cheaper than remembering them
 
 Document = dict[str, Any]
 
@@ -73,14 +74,19 @@ def read_ids(source: Collection[Document], paths: Sequence[str]) -> Iterator[lis
 
 def distinct_ids(ids: Iterable[Any]) -> list[Any]:
     """Return the ids without repetition; ids of different types are different."""
-    return list({_key(raw_id): raw_id for raw_id in ids}.values())
+    return list({id_key(raw_id): raw_id for raw_id in ids}.values())
+
+
+def id_key(raw_id: Any) -> tuple[str, str]:
+    """Return what tells ids apart as MongoDB does, types included; it can be hashed."""
+    return type(raw_id).__name__, repr(raw_id)
 
 
 def _pages(source: Collection[Document], paths: Sequence[str], page_size: int) -> Iterator[list[Document]]:
     for page in batches_of(_all_ids(source), page_size):
         found, _ = read_documents(source, page, paths)
-        by_id = {_key(document["_id"]): document for document in found}
-        yield [by_id[key] for raw_id in page if (key := _key(raw_id)) in by_id]
+        by_id = {id_key(document["_id"]): document for document in found}
+        yield [by_id[key] for raw_id in page if (key := id_key(raw_id)) in by_id]
 
 
 def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
@@ -108,14 +114,11 @@ def _fetch(
     source: Collection[Document], ids: list[Any], projection: dict[str, int]
 ) -> tuple[list[Document], list[Any]]:
     wanted = projection or {"_id": 1}
-    found = {_key(document["_id"]): document for document in source.find({"_id": {"$in": ids}}, wanted)}
+    found = {id_key(document["_id"]): document for document in source.find({"_id": {"$in": ids}}, wanted)}
     # To be gone takes two answers: a server that compares ids of some type loosely in `$in` loses no document so.
-    doubtful = [raw_id for raw_id in ids if _key(raw_id) not in found and not isinstance(raw_id, str | int | ObjectId)]
+    missing = [raw_id for raw_id in ids if id_key(raw_id) not in found]
+    doubtful = [raw_id for raw_id in missing if not isinstance(raw_id, str | int | ObjectId)]
     for some in batches_of(doubtful, PAGE_SIZE):
         confirmed = source.find({"$or": [{"_id": raw_id} for raw_id in some]}, wanted)
-        found.update((_key(document["_id"]), document) for document in confirmed)
-    return list(found.values()), [raw_id for raw_id in ids if _key(raw_id) not in found]
-
-
-def _key(raw_id: Any) -> tuple[str, str]:
-    return type(raw_id).__name__, repr(raw_id)
+        found.update((id_key(document["_id"]), document) for document in confirmed)
+    return list(found.values()), [raw_id for raw_id in ids if id_key(raw_id) not in found]

@@ -69,7 +69,8 @@ def installation(tmp_path, tiny_model, server, monkeypatch):
     def same_server(settings):
         yield server
 
-    monkeypatch.setattr("pipelines.plan.open_warehouse", same_server)
+    for user in ("pipelines.plan", "steps.preflight.checks"):
+        monkeypatch.setattr(f"{user}.open_warehouse", same_server)
     made = Installation(Settings(data_dir=tmp_path / "data", _env_file=None), tiny_model)
     monkeypatch.setattr(made, "warehouse", lambda: same_server(None))
     return made

@@ -151,3 +151,15 @@ def test_deletions_seen_while_everything_is_compared_a_second_time_are_counted_o
     writer.put("a", "new")
     raw, _ = started.commit(database)
     assert outcome(raw) == {"read": 2, "added": 1, "changed": 1, "deleted": 2}
+
+
+def test_a_stream_that_stands_still_leaves_the_position_to_the_millisecond(started, database, monkeypatch):
+    before = started.store.positions()["notes"]
+    process = log._process
+
+    def a_little_later(source):
+        return {**process(source), "started": process(source)["started"] + 3}
+
+    monkeypatch.setattr(log, "_process", a_little_later)
+    started.commit(database)
+    assert started.store.positions()["notes"] == before

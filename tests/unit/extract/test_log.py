@@ -268,7 +268,7 @@ def test_a_limit_of_changes_stops_after_the_last_event_taken(started, writer, re
 
 
 def test_more_changes_than_can_be_remembered_are_compared_whole(started, writer, replica_set, monkeypatch):
-    monkeypatch.setattr(log, "MAX_IDS", 3)
+    monkeypatch.setattr(log, "IDS_IN_MEMORY", 3)
     for number in range(4):
         writer.put(f"n{number}")
     assert "more than 3 documents have changed" in whole(started, replica_set)

@@ -169,7 +169,7 @@ def test_a_missing_outbox_is_told(started, database):
 
 
 def test_more_entries_than_can_be_remembered_are_compared_whole_and_done(started, writer, database, monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_IDS", 3)
+    monkeypatch.setattr(outbox, "IDS_IN_MEMORY", 3)
     monkeypatch.setattr(outbox, "ENTRIES_PER_PART", 2)
     for number in range(5):
         writer.put(f"n{number}")
