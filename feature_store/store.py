@@ -65,6 +65,11 @@ class FeatureStore:
         """Return the newest published version, or None before the first run."""
         return versions.newest_version(self.folder)
 
+    def next_number(self) -> int:
+        """Return the number of the version that the next change makes."""
+        newest = self.newest()
+        return newest.number + 1 if newest else 1
+
     def version(self, number: int) -> Version:
         """Return the version of that number; a TerminalError if there is none."""
         return versions.read_version(self.folder, number)
@@ -126,6 +131,15 @@ class FeatureStore:
     def count_documents(self, version: Version, condition: str = IS_LIVE) -> int:
         """Return the number of rows that fulfil an SQL ``condition`` at ``version``."""
         return int(self.documents(version).count_rows(filter=condition))
+
+    def count_held(self, category: str) -> int:
+        """Return how many documents and rejects the newest version holds of a category."""
+        newest = self.newest()
+        if newest is None:
+            return 0
+        condition = f"category = '{category}'"
+        rejected = int(self.rejects(newest).count_rows(filter=condition))
+        return self.count_documents(newest, f"{condition} AND {IS_LIVE}") + rejected
 
     def count_duplicates(self, version: Version) -> int:
         """Return the number of live documents whose text an earlier one has too."""

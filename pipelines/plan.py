@@ -1,6 +1,5 @@
 """What a run would do: the stages up to chunking, on a folder that is thrown away. Nothing is embedded or written."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -34,7 +33,7 @@ from feature_store.versions import Version, now
 from pipelines.throughput import Throughput, read_throughput
 from steps.chunk.apply import COLUMNS, chunk_changes
 from steps.chunk.sliding_window import CHUNKER_VERSION
-from steps.clean.apply import clean_part, total_counts
+from steps.clean.apply import clean_parts, total_counts
 from steps.clean.clean import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, capture_categories
 from steps.preflight.checks import check_warehouse
@@ -165,12 +164,7 @@ def _capture(settings: Settings, config: PipelineConfig, store: FeatureStore, fo
 
 
 def _clean(store: FeatureStore, config: PipelineConfig, raw: RawDocuments, folder: Path) -> list[CategoryPlan]:
-    by_name = {category.name: category for category in config.categories}
-    outcomes: dict[str, Counter[str]] = {name: Counter() for name in raw.categories}
-    for part in list_parts(raw.folder, "raw"):
-        counted = clean_part(part, store, by_name, config.cleaning, _next_number(store), folder)
-        for name, counts in counted.items():
-            outcomes[name].update(counts)
+    outcomes = clean_parts(store, raw, config.categories, config.cleaning, folder)
     plans = []
     for name, capture in raw.captures.items():
         totals = total_counts(raw.categories[name], outcomes[name]).model_dump(exclude={"newly_rejected"})
@@ -203,7 +197,7 @@ def _plan_index(
         index=index.name,
         collection=collection or "",
         since=start.since.number,
-        version=_next_number(store),
+        version=store.next_number(),
     )
     rows = _coming_rows(store, newest, start, index, folder)
     chunks = chunk_changes(rows, index.chunking, encoder.token_spans, encoder.token_limit, handle, known, _quietly)
@@ -228,7 +222,7 @@ def _coming_rows(
     store: FeatureStore, newest: Version | None, start: StartingPoint, index: IndexConfig, folder: Path
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows that the index would have to follow: those it lags behind, and those that the run would write."""
-    written = [_written_rows(part, index, _next_number(store)) for part in list_parts(folder, "documents")]
+    written = [_written_rows(part, index, store.next_number()) for part in list_parts(folder, "documents")]
     gone = _ids(folder / "raw", "removed", index) + _ids(folder, "rejects", index)
     replaced = pa.array([*gone, *(name for rows in written for name in rows.column("document_id").to_pylist())])
     if newest is not None:
@@ -300,11 +294,6 @@ def _estimate(
         "load": sum(plan.write + plan.update + (plan.remove or 0) for plan in indexes),
     }
     return {stage: count / throughput[stage] for stage, count in units.items() if stage in throughput}
-
-
-def _next_number(store: FeatureStore) -> int:
-    newest = store.newest()
-    return newest.number + 1 if newest else 1
 
 
 def _quietly(units: int) -> None:

@@ -43,16 +43,7 @@ def clean_changes(
         TooManyRejectsError: if the share of rejected documents is above the limit; nothing is committed then.
     """
     newest = store.newest()
-    parts = list_parts(raw_documents.folder, "raw")
-    by_name = {category.name: category for category in categories}
-    number = newest.number + 1 if newest else 1
-    work = partial(clean_part, store=store, categories=by_name, cleaning=cleaning, version=number, folder=folder)
-    outcomes: CategoryCounts = {name: Counter() for name in raw_documents.categories}
-    with progress("cleaning", count_rows(parts)) as advance:
-        for counts in map_parts(work, parts):
-            for name, counter in counts.items():
-                outcomes[name].update(counter)
-            advance(sum(counter.total() for counter in counts.values()))
+    outcomes = clean_parts(store, raw_documents, categories, cleaning, folder)
     rejects = list_parts(folder, "rejects")
     for line in describe_rejects(rejects):
         logger.warning(line)
@@ -71,6 +62,27 @@ def clean_changes(
         previous_version=newest.number if newest else None,
         categories=totals,
     )
+
+
+def clean_parts(
+    store: FeatureStore,
+    raw_documents: RawDocuments,
+    categories: Sequence[CategoryConfig],
+    cleaning: CleaningConfig,
+    folder: Path,
+) -> CategoryCounts:
+    """Clean all raw parts into parts of ``folder`` for the coming version; return counts for each category read."""
+    parts = list_parts(raw_documents.folder, "raw")
+    by_name = {category.name: category for category in categories}
+    number = store.next_number()
+    work = partial(clean_part, store=store, categories=by_name, cleaning=cleaning, version=number, folder=folder)
+    outcomes: CategoryCounts = {name: Counter() for name in raw_documents.categories}
+    with progress("cleaning", count_rows(parts)) as advance:
+        for counts in map_parts(work, parts):
+            for name, counter in counts.items():
+                outcomes[name].update(counter)
+            advance(sum(counter.total() for counter in counts.values()))
+    return outcomes
 
 
 def clean_part(

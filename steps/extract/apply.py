@@ -15,15 +15,15 @@ from feature_store.errors import PlanOutdatedError
 from feature_store.handles import Capture, CaptureCounts, RawDocuments
 from feature_store.ids import fingerprint
 from feature_store.progress import Advance, progress
-from feature_store.store import IS_LIVE, FeatureStore
+from feature_store.store import FeatureStore
 from steps.extract.compare import Comparison, held_source_ids, is_marked_deleted, write_removed
 from steps.extract.guard import objection
 from steps.extract.hash import capture_by_hash, hash_waits
 from steps.extract.ids import IdSet, raw_ids
 from steps.extract.log import capture_by_log, log_waits
 from steps.extract.outbox import capture_by_outbox, outbox_waits
-from steps.extract.read import read_documents, read_ids
-from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some
+from steps.extract.read import read_documents
+from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some, present_ids
 from steps.extract.timestamp import capture_by_timestamp, timestamp_waits
 from warehouse.capture_mode import choose_mode
 from warehouse.failures import reading
@@ -76,7 +76,7 @@ def capture_categories(
     for category in categories:
         with reading(category.collection):
             is_missing = find_collection(database, category.collection) is None
-        if is_missing and category.optional and not count_held(store, category.name):
+        if is_missing and category.optional and not store.count_held(category.name):
             logger.info("{}: the optional collection {} does not exist", category.name, category.collection)
             continue
         with progress(f"reading {category.name}", _expected(database, store, category)) as advance:
@@ -108,7 +108,7 @@ def capture_category(
     else:
         outcome = compare_everything(source, comparison, f"the collection {category.collection} does not exist")
     gone = _confirmed(source, comparison)
-    held = count_held(store, category.name)
+    held = store.count_held(category.name)
     # The guard judges all deletions that wait, not one batch after the other. And where it objects, the changes behind
     # them are not to wait for an approval too.
     if outcome.more and len(gone) and _objection(_missing(source, comparison), held, comparison, policy):
@@ -136,7 +136,7 @@ def capture_pages(
         comparison.look_at(page)
     gone = comparison.held() - comparison.seen
     outcome = Outcome(whole=True, reason="every document was given")
-    return _conclude(comparison, gone, count_held(store, category.name), policy, outcome)
+    return _conclude(comparison, gone, store.count_held(category.name), policy, outcome)
 
 
 def find_waiting(
@@ -149,7 +149,7 @@ def find_waiting(
     """
     source, mode, _ = _open_source(database, store, category, policy)
     if not source.exists:
-        return bool(count_held(store, category.name))
+        return bool(store.count_held(category.name))
     with TemporaryDirectory() as folder:  # for parts that nobody reads
         comparison = Comparison(store, category, _rules_of_rows(category, policy), Path(folder), _ignore)
         return WAITING[mode](source, comparison)
@@ -175,16 +175,6 @@ def refuse_outdated_plan(plan: PlanReference, store: FeatureStore, captures: dic
         raise PlanOutdatedError(
             f"The plan is outdated: {'; '.join(differences)}. Nothing was written.", "Make a new plan and look at it."
         )
-
-
-def count_held(store: FeatureStore, category: str) -> int:
-    """Return how many documents and rejects the store holds of a category."""
-    newest = store.newest()
-    if newest is None:
-        return 0
-    condition = f"category = '{category}'"
-    live = store.count_documents(newest, f"{condition} AND {IS_LIVE}")
-    return live + int(store.rejects(newest).count_rows(filter=condition))
 
 
 def _open_source(
@@ -238,8 +228,7 @@ def _confirmed(source: Source, comparison: Comparison) -> IdSet:
 def _missing(source: Source, comparison: Comparison) -> IdSet:
     """Return the ids that the store holds and the source does not have, by the source's ids alone."""
     present = IdSet()
-    for page in read_ids(source.collection, source.deletion_paths):
-        there = [document["_id"] for document in page if not is_marked_deleted(document, source.category)]
+    for there in present_ids(source):
         present.add(comparison.document_ids(there))
     return comparison.held() - present
 

@@ -58,9 +58,11 @@ class Comparison:
     def look_at(self, documents: Iterable[Document]) -> None:
         """Compare documents with the store; one whose ``deleted_field`` is set counts as absent."""
         everything = list(documents)
-        marked = [document["_id"] for document in everything if is_marked_deleted(document, self.category)]
-        there = [document for document in everything if not is_marked_deleted(document, self.category)]
-        self.report_absent(marked)
+        there: list[Document] = []
+        marked: list[Document] = []
+        for document in everything:
+            (marked if is_marked_deleted(document, self.category) else there).append(document)
+        self.report_absent(document["_id"] for document in marked)
         rows = [_raw_row(document, self.category, self.rules) for document in there]
         if len(self.settled):
             known = self.settled.has(row["document_id"] for row in rows)

@@ -13,8 +13,8 @@ from feature_store.config import CaptureMode, CategoryConfig
 from feature_store.extended_json import from_extended_json, to_extended_json
 from feature_store.tables import batches_of
 from feature_store.versions import Position
-from steps.extract.compare import Comparison
-from steps.extract.read import PAGE_SIZE, read_documents, read_everything
+from steps.extract.compare import Comparison, is_marked_deleted
+from steps.extract.read import PAGE_SIZE, read_documents, read_everything, read_ids
 
 Document = dict[str, Any]
 
@@ -114,3 +114,9 @@ def compare_some(
         comparison.look_at(documents)
         comparison.report_absent(missing)
         yield documents
+
+
+def present_ids(source: Source) -> Iterator[list[Any]]:
+    """Yield the ids of all documents that are there, many at once, without the documents."""
+    for page in read_ids(source.collection, source.deletion_paths):
+        yield [document["_id"] for document in page if not is_marked_deleted(document, source.category)]

@@ -23,12 +23,12 @@ from typing import Any
 from bson.datetime_ms import DatetimeMS
 
 from feature_store.errors import ConfigurationError
-from steps.extract.compare import Comparison, is_marked_deleted
+from steps.extract.compare import Comparison
 from steps.extract.fields import top_level, value_at
 from steps.extract.hash import hash_waits
 from steps.extract.ids import IdSet
-from steps.extract.read import distinct_ids, read_ids
-from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some
+from steps.extract.read import distinct_ids
+from steps.extract.source import Document, Outcome, Source, compare_everything, compare_some, present_ids
 from warehouse.failures import reading
 from warehouse.server import describe_server
 
@@ -257,8 +257,7 @@ def _compare_ids(source: Source, comparison: Comparison, watermark: Watermark, c
 
 def _unknown_ids(source: Source, comparison: Comparison, held: IdSet, present: IdSet) -> Iterator[Any]:
     """Yield the ids that the source has and the store lacks; ``present`` takes all that the source has."""
-    for page in read_ids(source.collection, source.deletion_paths):
-        there = [document["_id"] for document in page if not is_marked_deleted(document, source.category)]
+    for there in present_ids(source):
         identifiers = comparison.document_ids(there)
         present.add(identifiers)
         known = zip(held.has(identifiers), comparison.settled.has(identifiers), strict=True)

@@ -107,7 +107,7 @@ def _check_missing(
     store: FeatureStore, category: CategoryConfig, options: RunOptions, present: Sequence[str]
 ) -> Finding:
     name, collection = f"category {category.name}", category.collection
-    held = sum(len(ids) for ids in store.document_ids(category.name))
+    held = store.count_held(category.name)
     approved = options.approved_deletions.get(category.name, 0)
     if held > approved:
         problem = ConfigurationError(

@@ -73,6 +73,20 @@ def outcome(raw: RawDocuments) -> dict[str, int]:
     return {name: count for name, count in raw.categories["notes"].model_dump().items() if count}
 
 
+def whole(flow: DrainingFlow, database: Database[Document]) -> str:
+    """Run, demand that everything was compared, and return the reason."""
+    raw, _ = flow.commit(database)
+    assert raw.captures["notes"].whole
+    return raw.captures["notes"].reason
+
+
+def followed(flow: DrainingFlow, database: Database[Document]) -> dict[str, int]:
+    """Run, demand that only changes were looked at, and return the counts."""
+    raw, _ = flow.commit(database)
+    assert not raw.captures["notes"].whole, raw.captures["notes"].reason
+    return outcome(raw)
+
+
 def names_of(raw: RawDocuments, part: str = "raw", field: str = "source_id") -> list[str]:
     """Return a field of every row of some parts, sorted."""
     return sorted(row[field] for path in list_parts(raw.folder, part) for row in read_part(path).to_pylist())

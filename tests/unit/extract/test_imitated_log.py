@@ -10,7 +10,7 @@ from feature_store.settings import Settings
 from feature_store.versions import save_positions
 from steps.extract import log
 from tests.flow import note
-from tests.unit.extract.support import Writer, make_flow, outcome, with_options
+from tests.unit.extract.support import Writer, followed, make_flow, outcome, whole, with_options
 from warehouse.connection import open_warehouse
 
 
@@ -25,18 +25,6 @@ def started(flow, writer, database):
         writer.put(name, f"text of {name}")
     flow.commit(database)
     return flow
-
-
-def whole(flow, database):
-    raw, _ = flow.commit(database)
-    assert raw.captures["notes"].whole
-    return raw.captures["notes"].reason
-
-
-def followed(flow, database):
-    raw, _ = flow.commit(database)
-    assert not raw.captures["notes"].whole, raw.captures["notes"].reason
-    return outcome(raw)
 
 
 def test_changes_are_followed_within_one_life_of_the_server(started, writer, database):

@@ -16,7 +16,7 @@ from steps.extract import log
 from steps.extract.apply import CapturePolicy, find_waiting
 from tests.fake_change_stream import FIRST_SECOND, FakeStream, time_of, token_at
 from tests.flow import note
-from tests.unit.extract.support import Writer, make_flow, names_of, outcome, with_options
+from tests.unit.extract.support import Writer, followed, make_flow, names_of, outcome, with_options
 
 
 @pytest.fixture
@@ -49,12 +49,6 @@ def whole(flow, replica_set):
     assert capture.whole
     assert raw.categories["notes"].read == replica_set.real["notes"].estimated_document_count()
     return capture.reason
-
-
-def followed(flow, replica_set):
-    raw, _ = flow.commit(replica_set)
-    assert not raw.captures["notes"].whole, raw.captures["notes"].reason
-    return outcome(raw)
 
 
 def test_the_first_run_compares_everything_and_keeps_a_token(started, replica_set):

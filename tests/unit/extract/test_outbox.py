@@ -12,7 +12,7 @@ from feature_store.parts import list_parts, read_part
 from steps.extract import outbox
 from tests.application import DrainingFlow
 from tests.flow import CATEGORY, note, notes_config
-from tests.unit.extract.support import drain, make_flow, outcome, with_options
+from tests.unit.extract.support import drain, followed, make_flow, outcome, whole, with_options
 from warehouse.outbox import mark_done, pending_entries, reader_name, require_markable
 
 
@@ -33,18 +33,6 @@ def pending(flow, database, name="outbox"):
     newest = flow.store.newest()
     reader = reader_name(newest.store_id, "notes") if newest else None
     return len(list(pending_entries(database, name, "notes", reader)))
-
-
-def whole(flow, database):
-    raw, _ = flow.commit(database)
-    assert raw.captures["notes"].whole
-    return raw.captures["notes"].reason
-
-
-def followed(flow, database):
-    raw, _ = flow.commit(database)
-    assert not raw.captures["notes"].whole, raw.captures["notes"].reason
-    return outcome(raw)
 
 
 def test_the_first_run_compares_everything_and_is_done_with_the_entries_before_it(flow, writer, database):

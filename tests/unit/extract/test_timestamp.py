@@ -15,7 +15,7 @@ from steps.extract import timestamp
 from steps.extract.apply import CapturePolicy, find_waiting
 from steps.extract.timestamp import CELLS, Clock, Watermark, as_date, cell_of
 from tests.flow import note
-from tests.unit.extract.support import BEGINNING, make_flow, names_of, outcome, with_options
+from tests.unit.extract.support import BEGINNING, make_flow, names_of, outcome, whole, with_options
 
 SECOND = timedelta(seconds=1)
 
@@ -31,12 +31,6 @@ def value_of(flow):
 
 def committed(flow, database):
     return outcome(flow.commit(database)[0])
-
-
-def whole(flow, database):
-    raw, _ = flow.commit(database)
-    assert raw.captures["notes"].whole
-    return raw.captures["notes"].reason
 
 
 def test_the_watermark_is_the_newest_date(flow, writer, database):
