@@ -6,11 +6,10 @@ interrupted.
 """
 
 import errno
-import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,10 +20,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands.shared import AsJson, Config, output, print_counts, print_json, started
 from feature_store.config import DEFAULT_CONFIG, PipelineConfig, RunOptions, load_config, validate_parameters
 from feature_store.errors import PipelineError
-from feature_store.log import configure_command_logging
-from feature_store.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
@@ -44,8 +42,6 @@ application = typer.Typer(
 imports = typer.Typer(help="Fill the warehouse with documents; importing again updates in place.", no_args_is_help=True)
 application.add_typer(imports, name="import")
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="Run configuration (YAML).", dir_okay=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Collection = Annotated[str, typer.Option("--collection", help="Collection of the warehouse to write to.")]
 CaptureOption = Annotated[
     str | None,
@@ -62,7 +58,6 @@ ApprovedDeletions = Annotated[
 MaxChanges = Annotated[
     int | None, typer.Option(min=1, help="Take at most so many changed documents from each log or outbox.")
 ]
-output = Console()
 
 
 @application.command(epilog="Example: feature-pipeline run -c configs/gte_large.yaml --approve-deletions articles=512")
@@ -88,7 +83,7 @@ def run(
     if plan:
         _plan(pipeline_config, options, as_json)
         return
-    settings = _started()
+    settings = started()
     from pipelines.run import run_feature_pipeline
 
     if from_plan is not None:
@@ -100,7 +95,7 @@ def run(
     if as_json:
         with _stdout_to_stderr():
             summary = run_feature_pipeline(config, settings, options)
-        _print_json(summary.model_dump(mode="json"))
+        print_json(summary.model_dump(mode="json"))
     else:
         summary = run_feature_pipeline(config, settings, options)
         _print_summary(summary)
@@ -134,7 +129,7 @@ def watch(
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN")  # one line a batch is enough
     pipeline_config = load_config(config)
     options = _options(pipeline_config, None, None, max_changes)
-    settings = _started()
+    settings = started()
     from pipelines.watch import watch_warehouse
     from pipelines.watch_display import shown_status
 
@@ -147,7 +142,7 @@ def watch(
 def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Check configuration, warehouse, Qdrant, models and disk; exit with 3 if something is wrong."""
     pipeline_config = load_config(config)
-    settings = _started()
+    settings = started()
     from steps.preflight.checks import run_checks
 
     findings = run_checks(settings, pipeline_config)
@@ -156,7 +151,7 @@ def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  #
             {"check": item.check, "ok": item.problem is None, "detail": str(item.problem or item.detail)}
             for item in findings
         ]
-        _print_json(rows)
+        print_json(rows)
     else:
         table = Table("", "check", "found", box=None)
         for item in findings:
@@ -180,14 +175,14 @@ def search(
     name = index or _first_index(pipeline_config)
     # Only our own configuration may say that a model's own code runs here.
     trusted = [item.encoder for item in pipeline_config.indexes if item.name == name and item.encoder.trust_remote_code]
-    settings = _started()
+    settings = started()
     from feature_store.index import open_qdrant
     from inference.retriever import Retriever
 
     with open_qdrant(settings) as client:
         results = Retriever.from_index(client, name, next(iter(trusted), None)).search(query, k)
     if as_json:
-        _print_json([result.model_dump(mode="json") for result in results])
+        print_json([result.model_dump(mode="json") for result in results])
         return
     if not results:
         output.print("No results.")
@@ -202,12 +197,12 @@ def search(
 def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Show the documents, their version, the rejects, and for each index its points, version and lag."""
     pipeline_config = load_config(config)
-    settings = _started()
+    settings = started()
     from pipelines.status import describe_status
 
     described = describe_status(settings, pipeline_config)
     if as_json:
-        _print_json(described.model_dump(mode="json"))
+        print_json(described.model_dump(mode="json"))
         return
     store = described.feature_store
     output.print(
@@ -260,7 +255,7 @@ def import_docstrings(
 @imports.command("samples", epilog="Example: feature-pipeline import samples")
 def import_samples() -> None:
     """Fill an empty embedded warehouse with real documents; a warehouse with documents is left as it is."""
-    settings = _started()
+    settings = started()
     if settings.mongo_uri is not None:
         output.print("MONGO_URI is set: samples go into an embedded warehouse only.")
         return
@@ -282,7 +277,7 @@ def warehouse() -> None:
     """Serve the embedded warehouse until Ctrl-C, so that other tools can look into it."""
     import signal
 
-    settings = _started()
+    settings = started()
     from warehouse.connection import open_warehouse
 
     with open_warehouse(settings) as database:
@@ -344,10 +339,10 @@ def _print_summary(summary: "RunSummary") -> None:
     from steps.report.summary import BRANCH_COUNTS, DOCUMENT_COUNTS, describe_capture, describe_held_back, headline
 
     output.print(f"\n[bold]{headline(summary)}[/]\n")
-    _print_counts_of("category", summary.categories, DOCUMENT_COUNTS)
+    print_counts("category", summary.categories, DOCUMENT_COUNTS)
     for name, capture in summary.captures.items():
         output.print(f"[dim]{escape(describe_capture(name, capture))}[/]")
-    _print_counts_of("index", {branch.index: branch for branch in summary.indexes}, BRANCH_COUNTS)
+    print_counts("index", {branch.index: branch for branch in summary.indexes}, BRANCH_COUNTS)
     for invariant in summary.invariants:
         output.print(f"[green]✓[/] {invariant.name}: {invariant.figures}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.seconds.items())
@@ -357,12 +352,12 @@ def _print_summary(summary: "RunSummary") -> None:
 
 
 def _plan(config: PipelineConfig, options: RunOptions, as_json: bool) -> None:  # noqa: FBT001
-    settings = _started()
+    settings = started()
     from pipelines.plan import make_plan
 
     made = make_plan(settings, config.model_copy(update={"options": options}))
     if as_json:
-        _print_json(made.model_dump(mode="json"))
+        print_json(made.model_dump(mode="json"))
     else:
         _print_plan(made)
 
@@ -372,33 +367,17 @@ def _print_plan(made: "Plan") -> None:
         output.print(escape(line))
     from steps.report.summary import DOCUMENT_COUNTS
 
-    _print_counts_of("category", {category.category: category for category in made.categories}, DOCUMENT_COUNTS)
+    print_counts("category", {category.category: category for category in made.categories}, DOCUMENT_COUNTS)
     for category in made.categories:
         more = " More changes wait in the source." if category.more else ""
         output.print(f"[dim]{escape(f'{category.category}: captured by {category.mode}; {category.reason}.{more}')}[/]")
     fields = ("documents", "chunks", "unchanged", "embed", "reuse", "write", "update", "remove")
-    _print_counts_of("index", {index.index: index for index in made.indexes}, fields)
+    print_counts("index", {index.index: index for index in made.indexes}, fields)
     if made.seconds:
         parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in made.seconds.items())
         output.print(f"About {sum(made.seconds.values()):.0f} s, as fast as the last runs were ({parts}).")
     else:
         output.print("How long it takes is not known: no run has finished yet.")
-
-
-def _print_counts_of(label: str, rows: Mapping[str, object], fields: Sequence[str]) -> None:
-    """Print a table of the rows' fields; one that is 0 in all rows is left out, None is unknown."""
-    shown = [field for field in fields if any(getattr(row, field) != 0 for row in rows.values())] or fields[:1]
-    table = Table(label, *(field.replace("_", " ") for field in shown), box=None)
-    for name, row in rows.items():
-        figures = [getattr(row, field) for field in shown]
-        table.add_row(name, *("?" if figure is None else f"{figure:,}" for figure in figures))
-    output.print(table)
-
-
-def _started() -> Settings:
-    settings = load_settings()
-    configure_command_logging(settings)
-    return settings
 
 
 def _options(
@@ -434,7 +413,7 @@ def _first_index(config: PipelineConfig) -> str:
 
 
 def _import(collection: str, documents: Iterable[dict[str, Any]]) -> None:
-    settings = _started()
+    settings = started()
     from warehouse.connection import open_warehouse
     from warehouse.imports.store import store
 
@@ -455,10 +434,6 @@ def _print_counts(collection: str, counts: "ImportCounts") -> None:
 
 def _report_skipped(file: "SkippedFile") -> None:
     logger.warning("skipped {}: {}", file.path, file.reason)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from feature_store import schema, tables, versions
 from feature_store.parts import read_part
+from feature_store.retention import remove_unpublished
 from feature_store.store import DELETED, IS_LIVE, LIVE, FeatureStore, prepare_tables
 from feature_store.versions import Position, Version
 
@@ -39,6 +40,7 @@ class RunDescription:
     config_fingerprint: str
     counts: dict[str, int] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
+    message: str = ""
 
 
 CategoryShares = dict[str, tuple[int, int]]
@@ -83,8 +85,11 @@ def commit(
         config_fingerprint=run.config_fingerprint,
         counts=run.counts,
         positions=positions,
+        message=run.message,
+        generation=newest.generation if newest else 0,
     )
     versions.publish_version(store.folder, version)
+    remove_unpublished(store)
     return version
 
 

@@ -232,12 +232,16 @@ class RunOptions(Strict):
 
     ``capture`` takes the place of every category's own mode. ``approved_deletions`` are ceilings: a category with no
     more deletions than that has them applied, whatever the guard says. ``max_changes`` bounds the documents that a run
-    takes from each log or outbox; the rest waits for the next run.
+    takes from each log or outbox; the rest waits for the next run. ``retry_rejects`` cleans rejected documents again
+    although neither they nor the rules have changed: those of these reasons, of all for ``all``. ``message`` is kept
+    with the version that the run makes.
     """
 
     capture: CaptureMode | None = None
     approved_deletions: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     max_changes: Annotated[int, Field(ge=1)] | None = None
+    retry_rejects: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default_factory=list)
+    message: Annotated[str, Field(max_length=1000)] = ""
     plan: PlanReference | None = None
 
 

@@ -26,7 +26,7 @@ from feature_store.versions import Version
 
 DENSE = "dense"
 SPARSE = "bm25"
-PAYLOAD_VERSION = 2
+PAYLOAD_VERSION = 3
 LOCAL_MODE_COMFORT = 20_000  # points; beyond, brute-force search gets slow
 ATTEMPTS = 6
 _TIMEOUT_SECONDS = 60

@@ -8,7 +8,6 @@ number of the version that wrote the row last, so that whoever has seen version 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import lance
@@ -53,13 +52,15 @@ class FeatureStore:
 
     folder: Path
 
-    @cached_property
+    @property
     def documents_path(self) -> Path:
-        return self.folder / "documents.lance"
+        """The table of documents that the newest version is in."""
+        return table_path(self.folder, "documents", self._generation())
 
-    @cached_property
+    @property
     def rejects_path(self) -> Path:
-        return self.folder / "rejects.lance"
+        """The table of rejects that the newest version is in."""
+        return table_path(self.folder, "rejects", self._generation())
 
     def newest(self) -> Version | None:
         """Return the newest published version, or None before the first run."""
@@ -80,11 +81,11 @@ class FeatureStore:
 
     def documents(self, version: Version) -> lance.LanceDataset:
         """Return the table of documents as it was at ``version``, tombstones included."""
-        return _opened(self.documents_path, version.documents_version)
+        return _opened(table_path(self.folder, "documents", version.generation), version.documents_version)
 
     def rejects(self, version: Version) -> lance.LanceDataset:
         """Return the table of rejects as it was at ``version``."""
-        return _opened(self.rejects_path, version.rejects_version)
+        return _opened(table_path(self.folder, "rejects", version.generation), version.rejects_version)
 
     def known(self, document_ids: Iterable[str]) -> dict[str, KnownDocument]:
         """Return what is known of these documents; a rejected one is known by its reject."""
@@ -144,6 +145,15 @@ class FeatureStore:
     def count_duplicates(self, version: Version) -> int:
         """Return the number of live documents whose text an earlier one has too."""
         return self.count_documents(version, f"{IS_LIVE} AND duplicate_of IS NOT NULL")
+
+    def _generation(self) -> int:
+        newest = self.newest()
+        return newest.generation if newest else 0
+
+
+def table_path(folder: Path, name: str, generation: int) -> Path:
+    """Return where the table ``documents`` or ``rejects`` of a generation is."""
+    return folder / (f"{name}.{generation}.lance" if generation else f"{name}.lance")
 
 
 def _changed(since: int, categories: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,9 @@ Value = TypeVar("Value")
 
 LOOKUP_BATCH = 1000
 FRAGMENTS_BEFORE_COMPACTION = 32
+ROWS_PER_FRAGMENT = 16_384
+_DELETED_SHARE_BEFORE_REWRITE = 0.3
+_UNINDEXED_SHARE = 0.1
 
 
 def exists(path: Path) -> bool:
@@ -72,10 +75,22 @@ def upsert(table: lance.LanceDataset, key: str, rows: pa.Table | pa.RecordBatchR
 
 
 def maintain(table: lance.LanceDataset) -> None:
-    """Bring indexes up to date, and merge fragments once there are many of them."""
-    if len(table.get_fragments()) >= FRAGMENTS_BEFORE_COMPACTION:
-        table.optimize.compact_files()
-    table.optimize.optimize_indices()
+    """Merge small fragments once there are many, and bring indexes up to date once they lack a tenth of the rows.
+
+    Both write much more than a small change does, so they wait: rows that an index lacks are scanned.
+    """
+    small = sum(fragment.physical_rows < ROWS_PER_FRAGMENT for fragment in table.get_fragments())
+    if small >= FRAGMENTS_BEFORE_COMPACTION:
+        table.optimize.compact_files(
+            target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=_DELETED_SHARE_BEFORE_REWRITE
+        )
+    rows = table.count_rows()
+    if any(_unindexed_rows(table, index.name) > rows * _UNINDEXED_SHARE for index in table.describe_indices()):
+        table.optimize.optimize_indices()
+
+
+def _unindexed_rows(table: lance.LanceDataset, index: str) -> int:
+    return int(table.stats.index_stats(index)["num_unindexed_rows"])
 
 
 def flush(path: Path, since: float) -> None:
@@ -87,5 +102,17 @@ def flush(path: Path, since: float) -> None:
 
 
 def forget_old_versions(table: lance.LanceDataset) -> None:
-    """Remove all versions but the newest of a table that nobody reads at an older one."""
-    table.cleanup_old_versions(older_than=timedelta(0))
+    """Remove all versions but the newest and those that have a tag."""
+    table.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
+
+
+def tag_versions(table: lance.LanceDataset, wanted: Mapping[str, int]) -> None:
+    """Make the tags of a table exactly those: tag to Lance version."""
+    present = {tag: described["version"] for tag, described in table.tags.list().items()}
+    for tag in present.keys() - wanted.keys():
+        table.tags.delete(tag)
+    for tag, version in wanted.items():
+        if tag not in present:
+            table.tags.create(tag, version)
+        elif present[tag] != version:
+            table.tags.update(tag, version)

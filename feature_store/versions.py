@@ -36,7 +36,8 @@ class Version(BaseModel):
     """One published state of the feature store.
 
     ``counts`` are those of the run that made it: documents added, changed, deleted, rejected, …; ``positions`` those of
-    each category's source that its documents reflect.
+    each category's source that its documents reflect. ``message`` says in words why it was made. ``generation`` names
+    the folder of its tables: erasing documents writes the history into new tables.
     """
 
     # Stored for long: what a later release adds must not make it unreadable to this one.
@@ -51,6 +52,8 @@ class Version(BaseModel):
     config_fingerprint: str
     counts: dict[str, int]
     positions: dict[str, Position] = Field(default_factory=dict)
+    message: str = ""
+    generation: int = Field(default=0, ge=0)
 
 
 class _Reached(BaseModel):
@@ -83,7 +86,9 @@ def read_version(folder: Path, number: int) -> Version:
     path = _path(folder, number)
     if not path.exists():
         known = version_numbers(folder)
-        span = f"Versions {known[0]} to {known[-1]} exist." if known else "There is none yet."
+        span = "There is none yet."
+        if known:
+            span = f"There are {len(known):,} versions, from {known[0]} to {known[-1]}: `feature-pipeline versions`."
         raise TerminalError(f"There is no version {number} of the feature store.", span)
     return Version.model_validate_json(path.read_bytes())
 

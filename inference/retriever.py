@@ -17,8 +17,7 @@ CANDIDATES = 100
 class SearchResult(BaseModel):
     """One chunk, with what an answer needs to cite it. ``payload`` is the whole payload of the point.
 
-    ``table_version`` is the version of the feature store at which the point was written last: at that version, and at
-    the version of the index, ``text`` is the document's cleaned text from ``start`` to ``end``.
+    At the version of the index, ``text`` is the document's cleaned text from ``start`` to ``end``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,7 +33,6 @@ class SearchResult(BaseModel):
     end: int
     document_id: str
     category: str
-    table_version: int
     payload: dict[str, Any]
 
 
@@ -123,6 +121,5 @@ def _result(point: models.ScoredPoint) -> SearchResult:
         end=payload["end"],
         document_id=payload["document_id"],
         category=payload["category"],
-        table_version=payload["table_version"],
         payload=payload,
     )

@@ -21,7 +21,7 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Points:
-    """The points of a collection: payloads without ``table_version``, vectors in the order of ``payloads``."""
+    """The points of a collection: payloads, vectors in the order of ``payloads``."""
 
     payloads: dict[str, Document]
     dense: npt.NDArray[np.float32]
@@ -54,7 +54,7 @@ def read_points(client: QdrantClient, collection: str) -> Points:
     records.sort(key=lambda record: str(record.id))
     vectors: list[Any] = [record.vector for record in records]
     return Points(
-        {str(record.id): _without(dict(record.payload or {}), {"table_version"}) for record in records},
+        {str(record.id): dict(record.payload or {}) for record in records},
         np.array([vector[DENSE] for vector in vectors], np.float32),
         [dict(zip(vector[SPARSE].indices, vector[SPARSE].values, strict=True)) for vector in vectors],
     )

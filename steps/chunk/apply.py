@@ -65,8 +65,7 @@ class _Buffer:
 class ChunkWriter:
     """Writes what has to be done for each document as parts, whole documents at a time, and counts."""
 
-    def __init__(self, folder: Path, version: int, window: int) -> None:
-        self.version = version
+    def __init__(self, folder: Path, window: int) -> None:
         self.window = window
         self.new = _Buffer(folder, "chunks", schema.CHUNKS)
         self.moved = _Buffer(folder, "payloads", schema.PAYLOADS)
@@ -117,10 +116,10 @@ class ChunkWriter:
         hash_of_payload = payload_hash(payload)
         if known_hash is None:
             self.counts["new"] += 1
-            self.new.rows.append(_chunk_row(chunk, embedded_hash, to_json(payload, self.version)))
+            self.new.rows.append(_chunk_row(chunk, embedded_hash, to_json(payload)))
         elif known_hash != hash_of_payload:
             self.counts["moved"] += 1
-            self.moved.rows.append({"chunk_id": chunk.chunk_id, "payload": to_json(payload, self.version)})
+            self.moved.rows.append({"chunk_id": chunk.chunk_id, "payload": to_json(payload)})
         else:
             self.counts["unchanged"] += 1
         return hash_of_payload
@@ -158,7 +157,7 @@ def chunk_changes(
     Raises:
         TerminalError: if the chunks of a document do not cover its text, or one is too long for the encoder.
     """
-    writer = ChunkWriter(handle.folder, handle.version, chunking.window)
+    writer = ChunkWriter(handle.folder, chunking.window)
     for batch in batches:
         rows = batch.to_pylist()
         known = None if known_points is None else known_points([row["document_id"] for row in rows])

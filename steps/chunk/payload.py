@@ -11,7 +11,7 @@ DOCUMENT_FIELDS = ("title", "url", "author", "published_at", "updated_at", "exte
 
 
 def make_payload(document: CleanedDocument, chunk: Chunk, chunk_text_hash: str) -> dict[str, Any]:
-    """Return the payload of one chunk but for ``table_version``; fields that the document lacks are left out.
+    """Return the payload of one chunk; fields that the document lacks are left out.
 
     ``start`` and ``end`` are character positions in the cleaned text of the document.
     """
@@ -38,6 +38,6 @@ def payload_hash(payload: dict[str, Any]) -> bytes:
     return hashlib.blake2b(canonical.encode(), digest_size=HASH_BYTES).digest()
 
 
-def to_json(payload: dict[str, Any], version: int) -> str:
-    """Return the payload as JSON; its ``table_version`` is the version at which the point was written last."""
-    return json.dumps({**payload, "table_version": version}, ensure_ascii=False)
+def to_json(payload: dict[str, Any]) -> str:
+    """Return the payload as JSON."""
+    return json.dumps(payload, ensure_ascii=False)

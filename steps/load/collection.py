@@ -37,7 +37,6 @@ _INDEXED_FIELDS = {
     "heading_path": _KEYWORD,
     "position": _INTEGER,
     "text_hash": _KEYWORD,
-    "table_version": _INTEGER,
 }
 
 

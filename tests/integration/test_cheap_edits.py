@@ -84,11 +84,10 @@ def flow(tmp_path, client):
 
 
 def content(flow):
-    """Return point id to payload without ``table_version``, dense and sparse vector."""
+    """Return point id to payload, dense and sparse vector."""
     found = {}
     for identifier, (payload, vector) in flow.points(serving_collection(flow.client, INDEX)).items():
         sparse = dict(zip(vector["bm25"].indices, vector["bm25"].values, strict=True))
-        del payload["table_version"]
         found[identifier] = (payload, vector["dense"], sparse)
     return found
 
@@ -119,11 +118,9 @@ def test_an_edit_writes_only_what_differs(flow, client, tmp_path):
 
     new, gone = after.keys() - before.keys(), before.keys() - after.keys()
     kept = after.keys() & before.keys()
-    same = {name for name in kept if without_version(before[name]) == without_version(after[name])}
+    same = {name for name in kept if before[name][0] == after[name][0]}
     assert min(len(new), len(gone), len(kept - same), len(same)) > 0
     assert (client.upserted(), client.updated(), client.removed()) == (new, kept - same, gone)
-    assert all(before[name][0]["table_version"] == after[name][0]["table_version"] == 1 for name in same)
-    assert all(after[name][0]["table_version"] == 2 for name in after.keys() - same)
     assert all(list(before[name][1]["dense"]) == list(after[name][1]["dense"]) for name in kept)
 
     chunks, report = run.chunks, run.report
@@ -132,10 +129,6 @@ def test_an_edit_writes_only_what_differs(flow, client, tmp_path):
     assert (report.written, report.updated, report.removed) == (len(new), len(kept - same), len(gone))
     assert len(flow.encoder.texts) - embedded == run.embeddings.embedded == run.embeddings.chunks == len(new)
     assert_exact(flow, edited, tmp_path / "fresh")
-
-
-def without_version(point):
-    return {name: value for name, value in point[0].items() if name != "table_version"}
 
 
 def test_other_metadata_embeds_nothing_and_reads_no_vector(flow, client, tmp_path, monkeypatch):

@@ -80,12 +80,11 @@ def run(warehouse, flow) -> Run:
 
 
 def content(flow, index):
-    """Return point id to payload without ``table_version`` and vectors, of the collection that serves an index."""
+    """Return point id to payload and vectors, of the collection that serves an index."""
     collection = serving_collection(flow.client, index)
     found = {}
     for identifier, (payload, vector) in flow.points(collection).items():
         sparse = dict(zip(vector["bm25"].indices, vector["bm25"].values, strict=True))
-        payload.pop("table_version")
         found[identifier] = (payload, np.array(vector["dense"]), sparse)
     return found
 

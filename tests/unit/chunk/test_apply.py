@@ -90,7 +90,6 @@ def test_an_edit_makes_new_chunks_moves_those_behind_it_and_leaves_those_before_
     for chunk in (*new, *moved):
         payload = json.loads(chunk["payload"])
         assert payload["text"] == text[payload["start"] : payload["end"]]
-        assert payload["table_version"] == 2
     assert set(points_of(tmp_path / "now")) == {"a"}
 
 

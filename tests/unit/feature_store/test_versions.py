@@ -38,7 +38,7 @@ def test_the_newest_version_is_that_of_the_highest_number(tmp_path):
         publish_version(tmp_path, make_version(number))
     assert version_numbers(tmp_path) == [9, 10, 11, 100]
     assert newest_version(tmp_path).number == 100
-    with pytest.raises(TerminalError, match=r"no version 12 .* Versions 9 to 100 exist"):
+    with pytest.raises(TerminalError, match=r"no version 12 .* 4 versions, from 9 to 100"):
         read_version(tmp_path, 12)
 
 

@@ -46,7 +46,6 @@ def test_a_keyword_finds_the_document_that_has_it(retriever):
     assert isinstance(best, SearchResult)
     assert (best.title, best.url, best.category) == ("Zebra", "https://example.org/zebra", "notes")
     assert best.heading_path == ["Animals"]
-    assert best.table_version == 1
 
 
 @pytest.mark.parametrize("query", ["zebra", "silver forest garden", "note 7", "to be or not"])

@@ -1,0 +1,40 @@
+"""What several commands share: options, output, and the start of every command."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from feature_store.log import configure_command_logging
+from feature_store.settings import Settings, load_settings
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="Run configuration (YAML).", dir_okay=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+output = Console()
+
+
+def started() -> Settings:
+    """Return the settings, with logging to stderr configured."""
+    settings = load_settings()
+    configure_command_logging(settings)
+    return settings
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+
+
+def print_counts(label: str, rows: Mapping[str, object], fields: Sequence[str]) -> None:
+    """Print a table of the rows' fields; one that is 0 in all rows is left out, None is unknown."""
+    shown = [field for field in fields if any(getattr(row, field) != 0 for row in rows.values())] or fields[:1]
+    table = Table(label, *(field.replace("_", " ") for field in shown), box=None)
+    for name, row in rows.items():
+        figures = [getattr(row, field) for field in shown]
+        table.add_row(name, *("?" if figure is None else f"{figure:,}" for figure in figures))
+    output.print(table)

@@ -1,0 +1,1 @@
+"""Training sets: which documents, in which split, in which format."""
