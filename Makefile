@@ -56,6 +56,10 @@ dashboard: $(INSTALLED) ## Open the ZenML dashboard with all runs (stop it by Ct
 bench-incremental: $(INSTALLED) ## Measure what a run costs when little has changed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.incremental
 
+.PHONY: bench-versions
+bench-versions: $(INSTALLED) ## Measure what versions cost: disk, commits, diff, pruning
+	$(BIN)/python -m benchmarks.versions
+
 .PHONY: lock
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --no-header \

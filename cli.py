@@ -1,8 +1,8 @@
 """The command line: thin commands over the rooms that do the work.
 
 Exit codes: 0 done, 1 failed, 2 configuration or usage, 3 preflight, 4 another run at work, 5 too many documents
-rejected, 6 the index does not add up, 7 done but for deletions that were held back, 8 the plan no longer fits, 130
-interrupted.
+rejected, 6 the index does not add up, 7 done but for deletions that were held back, 8 the plan no longer fits, 9 the
+documents are not what the configuration expects, 130 interrupted.
 """
 
 import errno
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commands import explain, forget, quality, rejects, release, report, store, training
 from commands.shared import AsJson, Config, output, print_counts, print_json, started
 from feature_store.config import DEFAULT_CONFIG, PipelineConfig, RunOptions, load_config, validate_parameters
 from feature_store.errors import PipelineError
@@ -58,14 +59,27 @@ ApprovedDeletions = Annotated[
 MaxChanges = Annotated[
     int | None, typer.Option(min=1, help="Take at most so many changed documents from each log or outbox.")
 ]
+RetryRejects = Annotated[
+    list[str] | None,
+    typer.Option(metavar="REASON", help="Clean documents again that were rejected so, or `all`; may be repeated."),
+]
+AcceptedQuality = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-quality", metavar="CATEGORY", help="Let its documents through, whatever is expected of them."
+    ),
+]
 
 
 @application.command(epilog="Example: feature-pipeline run -c configs/gte_large.yaml --approve-deletions articles=512")
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one for each option
     config: Config = DEFAULT_CONFIG,
     capture: CaptureOption = None,
     approve_deletions: ApprovedDeletions = None,
     max_changes: MaxChanges = None,
+    retry_rejects: RetryRejects = None,
+    accept_quality: AcceptedQuality = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why; kept with the version.")] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done, as `plan` does.")] = False,  # noqa: FBT002
     from_plan: Annotated[
         Path | None, typer.Option(help="Do exactly what this plan (`plan --json`) says, or refuse.", dir_okay=False)
@@ -79,7 +93,15 @@ def run(
     if plan and from_plan:
         raise typer.BadParameter("give --plan or --from-plan")
     pipeline_config = load_config(config)
-    options = _options(pipeline_config, capture, approve_deletions, max_changes)
+    options = _options(
+        pipeline_config,
+        capture=capture,
+        approved_deletions=_approvals(approve_deletions),
+        max_changes=max_changes,
+        retry_rejects=retry_rejects,
+        accepted_quality=accept_quality,
+        message=message,
+    )
     if plan:
         _plan(pipeline_config, options, as_json)
         return
@@ -109,11 +131,19 @@ def plan(
     capture: CaptureOption = None,
     approve_deletions: ApprovedDeletions = None,
     max_changes: MaxChanges = None,
+    retry_rejects: RetryRejects = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say what a run would do, by category and index, and about how long it would take; nothing is written."""
     pipeline_config = load_config(config)
-    _plan(pipeline_config, _options(pipeline_config, capture, approve_deletions, max_changes), as_json)
+    options = _options(
+        pipeline_config,
+        capture=capture,
+        approved_deletions=_approvals(approve_deletions),
+        max_changes=max_changes,
+        retry_rejects=retry_rejects,
+    )
+    _plan(pipeline_config, options, as_json)
 
 
 @application.command(epilog="Example: feature-pipeline watch --every 5 --max-changes 500")
@@ -128,7 +158,7 @@ def watch(
     """
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN")  # one line a batch is enough
     pipeline_config = load_config(config)
-    options = _options(pipeline_config, None, None, max_changes)
+    options = _options(pipeline_config, max_changes=max_changes)
     settings = started()
     from pipelines.watch import watch_warehouse
     from pipelines.watch_display import shown_status
@@ -193,9 +223,16 @@ def search(
         output.print(f"   {escape(' '.join(result.text.split())[:300])}\n")
 
 
-@application.command(epilog="Example: feature-pipeline status --json")
-def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  # noqa: FBT002
+@application.command(epilog="Example: feature-pipeline status --as-of 2026-11 --json")
+def status(
+    config: Config = DEFAULT_CONFIG,
+    as_of: Annotated[str | None, typer.Option(help="Show what this release pins, and what became of it.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
     """Show the documents, their version, the rejects, and for each index its points, version and lag."""
+    if as_of is not None:
+        release.show_release_status(as_of, as_json=as_json)
+        return
     pipeline_config = load_config(config)
     settings = started()
     from pipelines.status import describe_status
@@ -219,6 +256,25 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  #
         chunks = f" of {item.expected_points:,} chunks" if item.expected_points else ""
         output.print(f"Index {item.index}: {serves}{configured}, {item.points:,} points{chunks}")
         output.print(f"  version {item.version}, lag {item.lag:,} documents, {item.model}, {item.collection}")
+
+
+REGISTERED = (
+    (store.versions, "feature-pipeline versions --json"),
+    (store.show, "feature-pipeline show v12"),
+    (store.diff, "feature-pipeline diff v11 v12 --text"),
+    (store.tag, "feature-pipeline tag v12 spring"),
+    (store.prune, "feature-pipeline prune --keep 10 --dry-run"),
+    (training.export, "feature-pipeline export --format parquet --output train_v12 --version v12"),
+    (release.release, 'feature-pipeline release 2026-11 --message "what the November model was trained on"'),
+    (release.rebuild, "feature-pipeline rebuild --as-of 2026-11 --output rebuilt"),
+    (explain.explain, "feature-pipeline explain articles:42"),
+    (forget.forget, "feature-pipeline forget articles:42 --from-warehouse"),
+    (rejects.rejects, "feature-pipeline rejects --reason missing_text --since v11"),
+    (quality.quality, "feature-pipeline quality --json"),
+    (report.report, "feature-pipeline report --open"),
+)
+for command, example in REGISTERED:
+    application.command(epilog=f"Example: {example}")(command)
 
 
 @imports.command("json", epilog="Example: feature-pipeline import json articles.json --collection articles")
@@ -336,7 +392,14 @@ def _disk_is_full(error: Exception) -> bool:
 
 
 def _print_summary(summary: "RunSummary") -> None:
-    from steps.report.summary import BRANCH_COUNTS, DOCUMENT_COUNTS, describe_capture, describe_held_back, headline
+    from steps.report.summary import (
+        BRANCH_COUNTS,
+        DOCUMENT_COUNTS,
+        describe_capture,
+        describe_held_back,
+        describe_quality,
+        headline,
+    )
 
     output.print(f"\n[bold]{headline(summary)}[/]\n")
     print_counts("category", summary.categories, DOCUMENT_COUNTS)
@@ -347,7 +410,7 @@ def _print_summary(summary: "RunSummary") -> None:
         output.print(f"[green]✓[/] {invariant.name}: {invariant.figures}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.seconds.items())
     output.print(f"Seconds: {seconds}\n")
-    for line in describe_held_back(summary):
+    for line in (*describe_held_back(summary), *describe_quality(summary)):
         output.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
 
 
@@ -380,21 +443,18 @@ def _print_plan(made: "Plan") -> None:
         output.print("How long it takes is not known: no run has finished yet.")
 
 
-def _options(
-    config: PipelineConfig, capture: str | None, approve_deletions: Sequence[str] | None, max_changes: int | None
-) -> RunOptions:
-    given: dict[str, Any] = {}
-    if capture is not None:
-        given["capture"] = capture
-    if approve_deletions:
-        given["approved_deletions"] = dict(_approval(text) for text in approve_deletions)
-    if max_changes is not None:
-        given["max_changes"] = max_changes
+def _options(config: PipelineConfig, **options: Any) -> RunOptions:
+    """Return the options of the configuration, with those that the command line gives in their place."""
+    given = {name: value for name, value in options.items() if value}
     if not given:
         return config.options
     of_file = config.options.model_dump(exclude_unset=True)
     parameters = {**config.model_dump(exclude={"options"}), "options": {**of_file, **given}}
     return validate_parameters(parameters, "the command line").options
+
+
+def _approvals(texts: Sequence[str] | None) -> dict[str, int]:
+    return dict(_approval(text) for text in texts or ())
 
 
 def _approval(text: str) -> tuple[str, int]:

@@ -46,16 +46,36 @@ class RunDescription:
 CategoryShares = dict[str, tuple[int, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a commit is about to publish.
+
+    ``documents`` is the table with the changes, ``shares`` are the numbers of live and of rejected documents for each
+    category. The rows that the run wrote have its ``number`` in ``changed_in``.
+    """
+
+    number: int
+    run_id: str
+    newest: Version | None
+    documents: lance.LanceDataset
+    shares: CategoryShares
+
+    @property
+    def generation(self) -> int:
+        """The folder of the tables: that of the newest version."""
+        return self.newest.generation if self.newest else 0
+
+
 def commit(
     store: FeatureStore,
     changes: ChangeSet,
     run: RunDescription,
-    check: Callable[[CategoryShares], None] = lambda _: None,
+    check: Callable[[Proposal], None] = lambda _: None,
 ) -> Version:
     """Write the changes and publish them as one version; without changes, move the positions only.
 
-    ``check`` sees the numbers of live and of rejected documents for each category before anything is published, and
-    raises to refuse. A crash at any point leaves the newest version as it was.
+    ``check`` sees what is about to be published, and raises to refuse. A crash at any point leaves the newest version
+    as it was.
     """
     newest = store.newest()
     positions = {**store.positions(), **run.positions}
@@ -71,7 +91,8 @@ def commit(
         touched_texts |= _bury(store, read_part(part).column("document_id").to_pylist(), number)
     _write_rejects(store, changes)
     _mark_duplicates(store, touched_texts, number)
-    check(_category_shares(store))
+    proposal = Proposal(number, run.run_id, newest, lance.dataset(str(store.documents_path)), _category_shares(store))
+    check(proposal)
     for path in (store.documents_path, store.rejects_path):
         tables.maintain(lance.dataset(str(path)))
         tables.flush(path, since=started)
@@ -86,7 +107,7 @@ def commit(
         counts=run.counts,
         positions=positions,
         message=run.message,
-        generation=newest.generation if newest else 0,
+        generation=proposal.generation,
     )
     versions.publish_version(store.folder, version)
     remove_unpublished(store)

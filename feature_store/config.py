@@ -21,6 +21,7 @@ SourceFormat = Literal["text", "markdown", "rst", "html", "docstring"]
 # No double underscore: it separates an index from its fingerprint.
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=63)]
 DottedPath = Annotated[str, Field(pattern=r"^[^.$\x00][^\x00]*$", max_length=200)]
+DOCUMENT_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language")
 CaptureMode = Literal["auto", "hash", "timestamp", "log", "outbox"]
 
 # The keys of a run configuration that this pipeline uses; ZenML itself ignores misspelt ones in silence.
@@ -69,6 +70,141 @@ class CaptureConfig(Strict):
         return self
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _as_failure(value: Any) -> Any:
+    return {"fail": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class AtLeast(Strict):
+    """A share that a figure must reach: below ``warn`` a run warns, below ``fail`` it fails.
+
+    One of them may be left out; a plain number is ``fail``.
+    """
+
+    warn: Share | None = None
+    fail: Share | None = None
+
+    @model_validator(mode="after")
+    def warns_before_it_fails(self) -> Self:
+        if self.warn is None and self.fail is None:
+            raise ValueError("neither `warn` nor `fail` is given; give one, or remove the expectation")
+        if self.warn is not None and self.fail is not None and self.warn < self.fail:
+            raise ValueError(f"`warn` {self.warn} is below `fail` {self.fail}, so it would never warn; raise it")
+        return self
+
+
+class AtMost(Strict):
+    """What a figure must not exceed: above ``warn`` a run warns, above ``fail`` it fails.
+
+    One of them may be left out; a plain number is ``fail``.
+    """
+
+    warn: Amount | None = None
+    fail: Amount | None = None
+
+    @model_validator(mode="after")
+    def warns_before_it_fails(self) -> Self:
+        if self.warn is None and self.fail is None:
+            raise ValueError("neither `warn` nor `fail` is given; give one, or remove the expectation")
+        if self.warn is not None and self.fail is not None and self.warn > self.fail:
+            raise ValueError(f"`warn` {self.warn} is above `fail` {self.fail}, so it would never warn; lower it")
+        return self
+
+
+class ShareAtMost(AtMost):
+    """The same for a figure between 0 and 1."""
+
+    warn: Share | None = None
+    fail: Share | None = None
+
+
+ShareFloor = Annotated[AtLeast, BeforeValidator(_as_failure)]
+ShareCeiling = Annotated[ShareAtMost, BeforeValidator(_as_failure)]
+Ceiling = Annotated[AtMost, BeforeValidator(_as_failure)]
+# `unknown`: the text is too short to tell.
+Language = Annotated[str, Field(pattern=r"^([a-z]{2,3}|unknown)$")]
+
+
+class LengthExpectation(Strict):
+    """Documents should have ``minimum`` to ``maximum`` characters; ``outside`` bounds the share that has not."""
+
+    minimum: Annotated[int, Field(ge=0)] = 0
+    maximum: Annotated[int, Field(ge=1)] | None = None
+    outside: ShareCeiling
+
+    @model_validator(mode="after")
+    def allows_something(self) -> Self:
+        if not self.minimum and self.maximum is None:
+            raise ValueError("`minimum` or `maximum` must be given, in characters")
+        if self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"`minimum` {self.minimum} is above `maximum` {self.maximum}; exchange them")
+        return self
+
+
+class LanguageExpectation(Strict):
+    """Bounds for the share of the documents that are in one language."""
+
+    at_least: ShareFloor | None = None
+    at_most: ShareCeiling | None = None
+
+    @model_validator(mode="after")
+    def bounds_something(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("`at_least` or `at_most` must be given")
+        return self
+
+
+class DriftExpectation(Strict):
+    """How far a version may be from the last one; judged from ``minimum_documents`` on, which the last one must have.
+
+    ``documents`` bounds the relative change of their number, up or down: 0.2 for a fifth. ``lengths`` bounds the
+    population stability index of the lengths (above 0.1 something has changed, above 0.25 much has), ``vocabulary`` the
+    Jensen-Shannon distance of the words of a sample, from 0 (equal) to 1 (not one word in common).
+    """
+
+    documents: Ceiling | None = None
+    lengths: Ceiling | None = None
+    vocabulary: ShareCeiling | None = None
+    minimum_documents: Annotated[int, Field(ge=1)] = 100
+
+    @model_validator(mode="after")
+    def bounds_something(self) -> Self:
+        if self.documents is None and self.lengths is None and self.vocabulary is None:
+            raise ValueError("`documents`, `lengths` or `vocabulary` must be given")
+        return self
+
+
+class QualityConfig(Strict):
+    """What the documents of a category are expected to be, judged before a version is published.
+
+    ``present`` names fields and the share of the documents that must have them; ``metadata.<name>`` is one of the
+    category's metadata. ``languages`` are ISO 639-1 codes (``"no"`` in quotes: YAML takes it for false), or
+    ``unknown``. As YAML, with every kind of expectation::
+
+        quality:
+          present:
+            url: 0.99                                  # fails below
+            author: {warn: 0.9, fail: 0.5}
+            metadata.license: {warn: 0.8}
+          length: {minimum: 50, maximum: 200000, outside: {warn: 0.01, fail: 0.1}}
+          languages:
+            en: {at_least: {warn: 0.9, fail: 0.5}}
+            de: {at_most: 0.1}
+          drift:
+            documents: {warn: 0.2, fail: 0.5}
+            lengths: {warn: 0.1, fail: 0.25}
+            vocabulary: {warn: 0.1, fail: 0.3}
+    """
+
+    present: dict[str, ShareFloor] = Field(default_factory=dict)
+    length: LengthExpectation | None = None
+    languages: dict[Language, LanguageExpectation] = Field(default_factory=dict)
+    drift: DriftExpectation | None = None
+
+
 class CategoryConfig(Strict):
     """Maps one collection of the warehouse to the fields that matter.
 
@@ -77,7 +213,7 @@ class CategoryConfig(Strict):
     ``format_field`` names a field that states the format document by document (``text/x-rst``, ``markdown``, …);
     ``format`` holds where it is missing. ``metadata`` maps names in the payload to paths. An ``optional`` collection
     may be missing from the warehouse. Documents whose ``deleted_field`` is set (to anything but null, false, 0 or an
-    empty string) count as deleted.
+    empty string) count as deleted. ``quality`` says what its documents are expected to be.
     """
 
     name: Name
@@ -95,6 +231,17 @@ class CategoryConfig(Strict):
     optional: bool = False
     capture: Annotated[CaptureConfig, BeforeValidator(_as_mode)] = CaptureConfig()
     deleted_field: DottedPath | None = None
+    quality: QualityConfig = QualityConfig()
+
+    @model_validator(mode="after")
+    def quality_names_fields_that_there_are(self) -> Self:
+        known = [*DOCUMENT_FIELDS, *(f"metadata.{name}" for name in self.metadata)]
+        unknown = sorted(set(self.quality.present) - set(known))
+        if unknown:
+            raise ValueError(
+                f"`quality.present` names unknown fields {', '.join(unknown)}; known are {', '.join(known)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def deletions_can_be_seen(self) -> Self:
@@ -104,7 +251,7 @@ class CategoryConfig(Strict):
 
     def mapping(self) -> dict[str, Any]:
         """Return the part of the category that decides what its documents become, not how they are captured."""
-        return self.model_dump(mode="json", exclude={"optional", "capture", "deleted_field"})
+        return self.model_dump(mode="json", exclude={"optional", "capture", "deleted_field", "quality"})
 
     def paths(self) -> list[str]:
         """Return every dotted path that the category reads, sorted, without repetition."""
@@ -234,7 +381,7 @@ class RunOptions(Strict):
     more deletions than that has them applied, whatever the guard says. ``max_changes`` bounds the documents that a run
     takes from each log or outbox; the rest waits for the next run. ``retry_rejects`` cleans rejected documents again
     although neither they nor the rules have changed: those of these reasons, of all for ``all``. ``message`` is kept
-    with the version that the run makes.
+    with the version that the run makes. Categories of ``accepted_quality`` are committed although expectations fail.
     """
 
     capture: CaptureMode | None = None
@@ -242,6 +389,7 @@ class RunOptions(Strict):
     max_changes: Annotated[int, Field(ge=1)] | None = None
     retry_rejects: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default_factory=list)
     message: Annotated[str, Field(max_length=1000)] = ""
+    accepted_quality: list[Name] = Field(default_factory=list)
     plan: PlanReference | None = None
 
 
@@ -267,11 +415,12 @@ class PipelineConfig(Strict):
                 raise ValueError(
                     f"index {index.name} asks for unknown categories {', '.join(unknown)}; known are {', '.join(known)}"
                 )
-        unknown = sorted(set(self.options.approved_deletions) - set(known))
-        if unknown:
-            raise ValueError(
-                f"approved_deletions names unknown categories {', '.join(unknown)}; known are {', '.join(known)}"
-            )
+        for option in ("approved_deletions", "accepted_quality"):
+            unknown = sorted(set(getattr(self.options, option)) - set(known))
+            if unknown:
+                raise ValueError(
+                    f"{option} names unknown categories {', '.join(unknown)}; known are {', '.join(known)}"
+                )
         return self
 
     def fingerprint(self) -> str:

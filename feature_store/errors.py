@@ -66,3 +66,9 @@ class PlanOutdatedError(TerminalError):
     """The source, the feature store or the configuration is no longer what the plan was made for."""
 
     exit_code = 8
+
+
+class DataQualityError(TerminalError):
+    """The documents are not as the configuration expects them: nothing was committed."""
+
+    exit_code = 9

@@ -40,7 +40,8 @@ class ExportRecord(BaseModel):
 
     ``since`` is there for a delta export. ``options`` are the training configuration as it was; ``libraries`` the
     versions of those that decide the bytes. ``forgotten`` counts documents that were erased after it was made: they
-    may still be in its files, and making it again gives other bytes.
+    may still be in its files, and making it again gives other bytes. ``near_duplicate_pairs`` are the most similar
+    ones: two ids and their estimated Jaccard similarity.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -58,6 +59,7 @@ class ExportRecord(BaseModel):
     files: list[ExportedFile] = Field(default_factory=list)
     libraries: dict[str, str] = Field(default_factory=dict)
     forgotten: int = 0
+    near_duplicate_pairs: list[tuple[str, str, float]] = Field(default_factory=list)
 
 
 def save_export(folder: Path, record: ExportRecord, members: Iterable[pa.RecordBatch] | None = None) -> None:

@@ -4,19 +4,34 @@ They are also the ZenML artifacts, so their names and module are part of the sto
 behind. Data is never copied into an artifact.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import lance
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from feature_store.dataset import DocumentDataset, LazyDocuments, copies_folder
+from feature_store.errors import ConfigurationError, TerminalError
+from feature_store.exports import ExportFormat
 from feature_store.store import FeatureStore, open_feature_store
-from feature_store.versions import Position, Version
+from feature_store.versions import Position, Version, version_numbers
+
+if TYPE_CHECKING:
+    import datasets
 
 
 class Handle(BaseModel):
     """A value that is stored as JSON; what another release added to it is ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def _with_document_id(samples: Any) -> Any:
+    """Leave out samples of earlier releases: they did not say of which document they are."""
+    if not isinstance(samples, list):
+        return samples
+    return [sample for sample in samples if not isinstance(sample, dict) or "document_id" in sample]
 
 
 class CaptureCounts(Handle):
@@ -87,13 +102,40 @@ class CleanCounts(Handle):
     newly_rejected: int = 0
 
 
-class CleanedDocuments(Handle):
-    """The cleaned documents at one version of the feature store."""
+class QualityFinding(Handle):
+    """An expectation of the configuration that the documents of a category do not fulfil.
+
+    ``expectation`` is its place below ``quality``: ``present.url``. ``figure`` is what was measured, ``threshold`` what
+    it missed. An ``accepted`` failure was let through for one run.
+    """
+
+    category: str
+    expectation: str
+    level: Literal["warn", "fail"]
+    figure: float
+    threshold: float
+    accepted: bool = False
+
+    def __str__(self) -> str:
+        side = "below" if self.figure < self.threshold else "above"
+        missed = f"{self.expectation} is {self.figure:.4g}, {side} {self.level} {self.threshold:g}"
+        return f"{self.category}: {missed}{', accepted for this run' if self.accepted else ''}"
+
+
+class CleanedDocuments(Handle, LazyDocuments):
+    """The cleaned documents at one version of the feature store; reading them gives the live ones.
+
+    ``store_id`` and ``version_run_id`` tell whether the store in ``folder`` is still the one that they are in.
+    ``quality`` has the expectations that this run found unfulfilled and went on.
+    """
 
     folder: Path
     version: int
     previous_version: int | None = None
+    store_id: str | None = None
+    version_run_id: str | None = None
     categories: dict[str, CleanCounts] = Field(default_factory=dict)
+    quality: list[QualityFinding] = Field(default_factory=list)
     seconds: float = 0.0
 
     def store(self) -> FeatureStore:
@@ -101,12 +143,68 @@ class CleanedDocuments(Handle):
         return open_feature_store(self.folder)
 
     def at(self) -> Version:
-        """Return the version's own record; a TerminalError if it was pruned."""
-        return self.store().version(self.version)
+        """Return the version's own record.
+
+        Raises:
+            TerminalError: if it was pruned, or the folder holds another feature store now.
+        """
+        numbers = version_numbers(self.folder)
+        if self.version not in numbers and numbers and self.version < numbers[-1]:
+            raise TerminalError(
+                f"Version {self.version} of the feature store in {self.folder} was pruned.",
+                "Take the artifact of a version that is there: `feature-pipeline versions`. A tag keeps a version.",
+            )
+        version = self.store().version(self.version)
+        expected = (self.store_id or version.store_id, self.version_run_id or version.run_id)
+        if expected != (version.store_id, version.run_id):
+            raise TerminalError(
+                f"The feature store in {self.folder} is not the one that these documents were in: its version "
+                f"{version.number} was made by run {version.run_id} of store {version.store_id}, not by run "
+                f"{expected[1]} of store {expected[0]}.",
+                "Put back the data folder that the artifact was made from, or take an artifact of this store.",
+            )
+        return version
 
     def dataset(self) -> lance.LanceDataset:
         """Return the documents at this version as a Lance dataset; live ones have ``state = 'live'``."""
         return self.store().documents(self.at())
+
+    def documents(self, categories: Sequence[str] | None = None, where: str | None = None) -> DocumentDataset:
+        """Return the live documents of some categories, as far as the SQL condition ``where`` holds.
+
+        Raises:
+            ConfigurationError: if ``where`` cannot be understood, or a category is not known.
+            TerminalError: if the version cannot be read any more.
+        """
+        return DocumentDataset(self.store(), self.at(), None if categories is None else tuple(categories), where)
+
+    def selection(self) -> DocumentDataset:
+        """Return all live documents of the version."""
+        return self.documents()
+
+
+class SampledChunk(Handle):
+    """Where a chunk is in the text of its document: ``start`` and ``end`` in characters, its length in ``tokens``."""
+
+    position: int
+    start: int
+    end: int
+    tokens: int
+    heading_path: str = ""
+
+
+class SampledDocument(Handle):
+    """A document with its chunks, for a view: the beginning of its ``text``, and the chunks that begin in there.
+
+    ``characters`` counts those of the whole text.
+    """
+
+    document_id: str
+    category: str
+    title: str
+    text: str
+    characters: int
+    chunks: list[SampledChunk] = Field(default_factory=list)
 
 
 class Chunks(Handle):
@@ -140,15 +238,28 @@ class Chunks(Handle):
     token_counts: list[int] = Field(default_factory=list)
     longest: int = 0
     token_limit: int = 0
-    samples: list[dict[str, str]] = Field(default_factory=list)
+    samples: Annotated[list[SampledDocument], BeforeValidator(_with_document_id)] = Field(default_factory=list)
     seconds: float = 0.0
+
+
+class MapPoint(Handle):
+    """A chunk on the map of the embeddings: the first two principal components of the vectors that are shown.
+
+    Without ``document_id`` it is any text that the encoder has embedded; it shows where the others lie.
+    """
+
+    document_id: str | None = None
+    category: str = ""
+    title: str = ""
+    x: float
+    y: float
 
 
 class Embeddings(Handle):
     """The new chunks with their vectors; ``folder`` is that of the chunks, and holds parts ``embedded`` too.
 
     ``chunks`` counts them. ``embedded`` counts the texts that the model saw in this run, ``reused`` those that had a
-    vector; ``precisions`` are those at which the vectors of all of them were made.
+    vector; ``precisions`` are those at which the vectors of all of them were made. ``samples`` are a map of some.
     """
 
     folder: Path
@@ -164,6 +275,7 @@ class Embeddings(Handle):
     chunks: int = 0
     embedded: int = 0
     reused: int = 0
+    samples: list[MapPoint] = Field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -184,3 +296,83 @@ class IndexReport(Handle):
     points: int = 0
     expected_points: int = 0
     seconds: float = 0.0
+
+
+class StageFigures(Handle):
+    """What a stage of a run did: ``rows`` of ``unit``, for one ``index`` or (empty) for all."""
+
+    stage: str
+    index: str = ""
+    seconds: float
+    rows: int
+    unit: str
+
+
+class ProvenPromise(Handle):
+    """An invariant of a run, with the figures that prove it."""
+
+    name: str
+    holds: bool
+    figures: str
+
+
+class RunReport(Handle):
+    """The report of a run: what it did in words (``markdown``), its promises, seconds and rows."""
+
+    run_id: str
+    headline: str
+    markdown: str
+    version_before: int | None = None
+    version: int
+    changed: bool
+    counts: dict[str, int] = Field(default_factory=dict)
+    promises: list[ProvenPromise] = Field(default_factory=list)
+    stages: list[StageFigures] = Field(default_factory=list)
+
+
+class TrainingDataset(Handle):
+    """A training set: the files in ``folder``, made from one version of the cleaned documents.
+
+    ``store_folder``, ``store_id`` and ``version_run_id`` name that version for good; ``since`` is there for one that
+    has only what changed after it. ``export_id`` is its name in the register of exports. ``splits`` and ``tokens``
+    count documents and tokens of each split, ``excluded`` the documents left out by reason, ``files`` are their SHA-256
+    by name. ``near_duplicate_pairs`` are the most similar documents: two ids and their estimated Jaccard similarity.
+    """
+
+    folder: Path
+    store_folder: Path
+    store_id: str
+    version: int
+    version_run_id: str
+    since: int | None = None
+    export_id: str
+    format: ExportFormat
+    considered: int = 0
+    splits: dict[str, int] = Field(default_factory=dict)
+    tokens: dict[str, int] = Field(default_factory=dict)
+    excluded: dict[str, int] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
+    near_duplicate_pairs: list[tuple[str, str, float]] = Field(default_factory=list)
+    seconds: float = 0.0
+
+    def to_huggingface(self, split: str = "train") -> "datasets.Dataset":
+        """Return one split as a Hugging Face dataset, read from disk as it is used.
+
+        Raises:
+            ConfigurationError: if there is no such split.
+            TerminalError: if the files are gone.
+        """
+        import datasets
+
+        if split not in self.splits:
+            raise ConfigurationError(f"The training set has no split {split!r}.", f"It has: {', '.join(self.splits)}.")
+        if missing := [name for name in self.files if not (self.folder / name).is_file()]:
+            raise TerminalError(
+                f"The training set in {self.folder} lacks {len(missing):,} of its files, such as {missing[0]}: it was "
+                "moved, or removed because a document in it was erased.",
+                "Make it again: `zenml pipeline run training_dataset_pipeline`.",
+            )
+        if self.format == "huggingface":
+            whole: datasets.DatasetDict = datasets.load_from_disk(str(self.folder))
+            return whole[split]
+        return datasets.load_dataset(str(self.folder), split=split, cache_dir=str(copies_folder(self.store_folder)))

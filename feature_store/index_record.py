@@ -21,7 +21,8 @@ from feature_store import schema, tables
 from feature_store.errors import TerminalError
 from feature_store.files import write_json_atomically
 from feature_store.index import NOTHING, IndexMetadata, VersionName
-from feature_store.parts import read_part
+from feature_store.parts import read_part, remove_folder
+from feature_store.rewriting import rewrite_table, without
 from feature_store.store import FeatureStore
 from feature_store.versions import Version
 
@@ -142,6 +143,22 @@ class IndexRecord:
             tables.flush(self.table_path, started)
             keep()
         return self._count_points()
+
+    def erase(self, document_ids: Sequence[str]) -> int:
+        """Remove documents from the record and from all that is left of its past; return how many points they had.
+
+        The collection has lost these points already. The rest of what the record says stays as true as it was.
+        """
+        note = self.read_note()
+        if note is None or note.version == NOTHING:
+            remove_folder(self.table_path)  # nobody reads it: the next load makes it anew
+            return 0
+        before = self._count_points(note.table)
+        rest = without("document_id", pa.array(document_ids, pa.string()))
+        table = rewrite_table(self.table_path, rest, ["document_id"], note.table)
+        self._write_note(note.model_copy(update={"table": table}))
+        tables.forget_old_versions(lance.dataset(str(self.table_path)))
+        return before - self._count_points(table)
 
     def publish(self, version: VersionName) -> None:
         """Say that the record reflects ``version``."""

@@ -6,8 +6,17 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from feature_store.handles import Chunks, CleanedDocuments, Embeddings, Handle, IndexReport, RawDocuments
-from feature_store.views import views_of
+from feature_store.handles import (
+    Chunks,
+    CleanedDocuments,
+    Embeddings,
+    Handle,
+    IndexReport,
+    RawDocuments,
+    RunReport,
+    TrainingDataset,
+)
+from feature_store.views import figures_of, views_of
 
 _KINDS = {
     ".md": VisualizationType.MARKDOWN,
@@ -25,6 +34,8 @@ class HandleMaterializer(BaseMaterializer):
         Chunks,
         Embeddings,
         IndexReport,
+        RunReport,
+        TrainingDataset,
     )
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
@@ -51,11 +62,7 @@ class HandleMaterializer(BaseMaterializer):
 
     def extract_metadata(self, data: Handle) -> dict[str, Any]:
         """Return the handle's figures, flat."""
-        figures = data.model_dump(mode="json", exclude={"folder", "samples", "token_counts", "categories"})
-        categories = getattr(data, "categories", {})
-        for name, counts in categories.items():
-            figures[f"documents_{name}"] = counts.model_dump()
-        return {name: value for name, value in figures.items() if value is not None}
+        return {**figures_of(data)}
 
     def _path(self, name: str) -> str:
         return f"{self.uri}/{name}"

@@ -13,7 +13,7 @@ from feature_store.versions import Version, newest_version, now, read_version
 
 LATEST = "latest"
 _NUMBER = re.compile(r"v?([0-9]+)")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Tag(BaseModel):
@@ -60,7 +60,7 @@ def require_new_name(folder: Path, name: str) -> None:
     if name == LATEST or _NUMBER.fullmatch(name) or not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name!r} cannot name a version.",
-            "Take up to 64 letters, digits, dots, dashes and underscores, a letter first, but not a version's number.",
+            "Take up to 64 letters, digits, dots, dashes and underscores, a letter or digit first, but no mere number.",
         )
     if name in read_tags(folder) or name in list_releases(folder):
         raise ConfigurationError(f"{name!r} names a version already.", "Take another name, or remove that tag.")

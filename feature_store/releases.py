@@ -34,6 +34,7 @@ class Release(BaseModel):
 
     ``documents_digest`` names the ids and contents of all live documents. ``exports`` are ids in the register of
     exports, with the files that they had: name to SHA-256. ``code`` holds the versions of what decides the outcome.
+    ``generation`` is that of the version's tables: once it is another, documents have been erased since.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -44,6 +45,7 @@ class Release(BaseModel):
     store_id: str
     version: int
     version_run_id: str
+    generation: int = Field(default=0, ge=0)
     config_fingerprint: str
     positions: dict[str, Position] = Field(default_factory=dict)
     documents: int
@@ -74,6 +76,16 @@ def read_release(folder: Path, name: str) -> Release:
 def save_release(folder: Path, release: Release) -> None:
     """Write a release."""
     write_json_atomically(_path(folder, release.name), release.model_dump(mode="json"))
+
+
+def delete_release(folder: Path, name: str) -> None:
+    """Remove the record of a release; what it pinned stays until it is pruned.
+
+    Raises:
+        TerminalError: if there is none of that name.
+    """
+    read_release(folder, name)
+    _path(folder, name).unlink()
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -49,6 +49,7 @@ RAW = pa.schema(
         pa.field("source_hash", pa.string(), nullable=False),
         pa.field("fields", pa.large_string()),  # MongoDB Extended JSON: dotted path to value
         pa.field("problem", pa.string()),  # why the document cannot be read at all
+        pa.field("forgotten", pa.bool_()),  # it must not be taken in: nothing of it is here
     ]
 )
 

@@ -14,10 +14,16 @@ import pyarrow as pa
 Value = TypeVar("Value")
 
 LOOKUP_BATCH = 1000
-FRAGMENTS_BEFORE_COMPACTION = 32
-ROWS_PER_FRAGMENT = 16_384
-_DELETED_SHARE_BEFORE_REWRITE = 0.3
-_UNINDEXED_SHARE = 0.1
+FRAGMENTS_BEFORE_COMPACTION = 16
+_FRAGMENTS = 256
+_LEAST_ROWS_PER_FRAGMENT = 512
+_FRAGMENTS_REWRITTEN_AT_ONCE = 4  # Lance never merges more than three times the wanted size in one go
+_DEAD_SHARE = 1.0
+_REWRITTEN_DEAD_SHARE = 0.3
+_NEW_SHARE = 0.2
+_UNINDEXED_SHARE = 0.02
+_LEAST_UNINDEXED_ROWS = 1000
+_INDEX_PARTS = 16
 
 
 def exists(path: Path) -> bool:
@@ -75,22 +81,33 @@ def upsert(table: lance.LanceDataset, key: str, rows: pa.Table | pa.RecordBatchR
 
 
 def maintain(table: lance.LanceDataset) -> None:
-    """Merge small fragments once there are many, and bring indexes up to date once they lack a tenth of the rows.
+    """Merge small fragments, leave deleted rows behind, and bring indexes up to date: each once it is worth its cost.
 
-    Both write much more than a small change does, so they wait: rows that an index lacks are scanned.
+    What is rewritten stays on disk twice, as long as an older version is kept. So a run rewrites little: of small
+    fragments those that came first, up to a few hundredths of the table; of the indexes only what is new, as a part of
+    its own. Many rows at once, as in a first load, are merged at once. Rows that an index lacks are scanned.
     """
-    small = sum(fragment.physical_rows < ROWS_PER_FRAGMENT for fragment in table.get_fragments())
-    if small >= FRAGMENTS_BEFORE_COMPACTION:
+    fragments, rows = table.get_fragments(), table.count_rows()
+    size = max(_LEAST_ROWS_PER_FRAGMENT, rows // _FRAGMENTS)
+    small = [fragment for fragment in fragments if fragment.physical_rows < size]
+    dead = sum(fragment.num_deletions for fragment in fragments)
+    if dead > rows * _DEAD_SHARE:
         table.optimize.compact_files(
-            target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=_DELETED_SHARE_BEFORE_REWRITE
+            target_rows_per_fragment=size, materialize_deletions_threshold=_REWRITTEN_DEAD_SHARE
         )
-    rows = table.count_rows()
-    if any(_unindexed_rows(table, index.name) > rows * _UNINDEXED_SHARE for index in table.describe_indices()):
-        table.optimize.optimize_indices()
+    elif len(small) >= FRAGMENTS_BEFORE_COMPACTION:
+        many = _unindexed_rows(table) > rows * _NEW_SHARE
+        limit = None if many else _FRAGMENTS_REWRITTEN_AT_ONCE * size
+        table.optimize.compact_files(target_rows_per_fragment=size, materialize_deletions=False, max_source_rows=limit)
+    if _unindexed_rows(table) > max(_LEAST_UNINDEXED_ROWS, rows * _UNINDEXED_SHARE):
+        parts = max(table.stats.index_stats(index.name)["num_indices"] for index in table.describe_indices())
+        table.optimize.optimize_indices(num_indices_to_merge=_INDEX_PARTS // 2 if parts >= _INDEX_PARTS else 0)
 
 
-def _unindexed_rows(table: lance.LanceDataset, index: str) -> int:
-    return int(table.stats.index_stats(index)["num_unindexed_rows"])
+def _unindexed_rows(table: lance.LanceDataset) -> int:
+    """Return the number of rows that the index which lacks most of them lacks."""
+    names = [index.name for index in table.describe_indices()]
+    return max((int(table.stats.index_stats(name)["num_unindexed_rows"]) for name in names), default=0)
 
 
 def flush(path: Path, since: float) -> None:
@@ -102,13 +119,20 @@ def flush(path: Path, since: float) -> None:
 
 
 def forget_old_versions(table: lance.LanceDataset) -> None:
-    """Remove all versions but the newest and those that have a tag."""
-    table.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
+    """Remove all versions but the newest and those that have a tag, and all files that none of these consists of.
+
+    The caller is the only writer: a file that no version names is what a dead one left, not what another is writing.
+    """
+    table.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False)
 
 
-def tag_versions(table: lance.LanceDataset, wanted: Mapping[str, int]) -> None:
-    """Make the tags of a table exactly those: tag to Lance version."""
-    present = {tag: described["version"] for tag, described in table.tags.list().items()}
+def tagged_versions(table: lance.LanceDataset) -> dict[str, int]:
+    """Return the tags of a table: tag to Lance version."""
+    return {tag: described["version"] for tag, described in table.tags.list().items()}
+
+
+def tag_versions(table: lance.LanceDataset, present: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    """Make the tags of a table, those that are ``present``, exactly those ``wanted``: tag to Lance version."""
     for tag in present.keys() - wanted.keys():
         table.tags.delete(tag)
     for tag, version in wanted.items():

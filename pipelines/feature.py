@@ -54,7 +54,7 @@ def run_stages(
     require_same_configuration(config)
     preflight(categories, indexes, options)
     raw_documents = extract(categories, cleaning.fingerprint(CLEANING_VERSION), deletions, options, after=["preflight"])
-    cleaned_documents = clean(raw_documents, categories, cleaning, config_fingerprint=config.fingerprint())
+    cleaned_documents = clean(raw_documents, categories, cleaning, config.fingerprint(), options)
     chunks, embeddings, index_reports = [], [], []
     for index in indexes:
         chunks.append(chunk(cleaned_documents, index, id=f"chunk_{index.name}"))

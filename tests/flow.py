@@ -129,11 +129,13 @@ class Flow:
     def clean(self, raw: RawDocuments, check: Callable[[CategoryShares], None] | None = None) -> CleanedDocuments:
         """Clean the raw parts and commit the result; ``check`` takes the place of the limit of rejects."""
         folder = raw.folder.with_name("clean")
-        run = RunDescription(folder.parent.name, self.config.fingerprint())
+        config, options = self.config, self.config.options
+        run = RunDescription(folder.parent.name, config.fingerprint(), message=options.message)
+        accepted = options.accepted_quality
         with pytest.MonkeyPatch.context() as patch:
             if check is not None:
                 patch.setattr("steps.clean.apply.refuse_too_many_rejects", lambda shares, cleaning: check(shares))
-            return clean_changes(self.store, raw, self.config.categories, self.config.cleaning, folder, run)
+            return clean_changes(self.store, raw, config.categories, config.cleaning, folder, run, accepted)
 
     def bring(self, cleaned: CleanedDocuments, index: IndexConfig) -> IndexRun:
         """Chunk, embed and load what one index has not seen."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from feature_store import schema
 from feature_store.config import SlidingWindowConfig
-from feature_store.handles import Chunks
+from feature_store.handles import Chunks, SampledChunk, SampledDocument
 from feature_store.ids import text_hash
 from feature_store.index_record import DocumentPoints, KnownPoints, pack
 from feature_store.parts import write_part
@@ -23,7 +23,9 @@ from steps.chunk.tokens import TokenSpans
 
 ROWS_PER_PART = 512
 TENTHS = 10
-_SAMPLES = 12
+SAMPLES = 6
+SAMPLE_CHARACTERS = 4000
+_SAMPLE_LABEL = 200
 _DOCUMENT_COLUMNS = [
     "document_id",
     "category",
@@ -75,7 +77,7 @@ class ChunkWriter:
         self.counts |= {"new": 0, "moved": 0, "unchanged": 0, "stale": 0}
         self.token_counts = [0] * (TENTHS + 1)
         self.longest = 0
-        self.samples: list[dict[str, str]] = []
+        self.samples: list[SampledDocument] = []
 
     def add_deleted(self, document_id: str, known: DocumentPoints | None) -> None:
         """Note a document that is gone; ``known`` are the points that the collection holds of it."""
@@ -94,8 +96,7 @@ class ChunkWriter:
             self.longest = max(self.longest, chunk.token_count)
             point = uuid.UUID(chunk.chunk_id).bytes
             points[point] = self._add_chunk(document, chunk, (known or {}).get(point))
-        if len(self.samples) < _SAMPLES and chunks:
-            self.samples.append(_sample(document, chunks[len(chunks) // 2]))
+        self._sample(document, chunks)
         self._finish_document(document.document_id, points, known)
 
     def finish(self) -> dict[str, Any]:
@@ -109,6 +110,15 @@ class ChunkWriter:
             "longest": self.longest,
             "samples": self.samples,
         }
+
+    def _sample(self, document: CleanedDocument, chunks: list[Chunk]) -> None:
+        """Keep the first documents; one of several chunks, which shows their overlap, drives out one of a single."""
+        shown = [chunk for chunk in chunks if chunk.start < SAMPLE_CHARACTERS]
+        single = next((place for place, sample in enumerate(self.samples) if len(sample.chunks) == 1), None)
+        if shown and len(self.samples) < SAMPLES:
+            self.samples.append(_sample(document, shown))
+        elif len(shown) > 1 and single is not None:
+            self.samples[single] = _sample(document, shown)
 
     def _add_chunk(self, document: CleanedDocument, chunk: Chunk, known_hash: bytes | None) -> bytes:
         embedded_hash = text_hash(chunk.embedded_text)
@@ -192,11 +202,21 @@ def _chunk_row(chunk: Chunk, embedded_hash: str, payload: str) -> Row:
     }
 
 
-def _sample(document: CleanedDocument, chunk: Chunk) -> dict[str, str]:
-    return {
-        "title": document.title or document.source_id,
-        "heading_path": " > ".join(chunk.heading_path),
-        "span": f"{chunk.start}-{chunk.end}",
-        "tokens": str(chunk.token_count),
-        "text": chunk.text[:400],
-    }
+def _sample(document: CleanedDocument, chunks: list[Chunk]) -> SampledDocument:
+    return SampledDocument(
+        document_id=document.document_id,
+        category=document.category,
+        title=(document.title or document.source_id)[:_SAMPLE_LABEL],
+        text=document.text[:SAMPLE_CHARACTERS],
+        characters=len(document.text),
+        chunks=[
+            SampledChunk(
+                position=chunk.position,
+                start=chunk.start,
+                end=chunk.end,
+                tokens=chunk.token_count,
+                heading_path=" > ".join(chunk.heading_path)[:_SAMPLE_LABEL],
+            )
+            for chunk in chunks
+        ],
+    )

@@ -8,24 +8,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lance
 import pyarrow as pa
 from loguru import logger
 
-from feature_store import schema
-from feature_store.commit import CategoryShares, ChangeSet, RunDescription, commit
+from feature_store import schema, tables
+from feature_store.commit import CategoryShares, ChangeSet, Proposal, RunDescription, commit
 from feature_store.config import CategoryConfig, CleaningConfig
 from feature_store.errors import TooManyRejectsError
 from feature_store.extended_json import from_extended_json
-from feature_store.handles import CaptureCounts, CleanCounts, CleanedDocuments, RawDocuments
+from feature_store.handles import CaptureCounts, CleanCounts, CleanedDocuments, QualityFinding, RawDocuments
 from feature_store.ids import text_hash
 from feature_store.parts import count_rows, list_parts, map_parts, read_part, write_part
 from feature_store.progress import progress
 from feature_store.records import CleanedDocument, RawDocument, Reject
-from feature_store.store import LIVE, FeatureStore, KnownDocument
+from feature_store.store import LIVE, REJECTED, FeatureStore, KnownDocument
+from feature_store.suppression import FORGOTTEN, count_forgotten
 from steps.clean.clean import clean_document
+from steps.clean.quality import check_quality
 
 _METADATA_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language", "text_format")
 
+Row = dict[str, Any]
 CategoryCounts = dict[str, Counter[str]]
 
 
@@ -36,11 +40,15 @@ def clean_changes(
     cleaning: CleaningConfig,
     folder: Path,
     run: RunDescription,
+    accepted_quality: Sequence[str] = (),
 ) -> CleanedDocuments:
     """Clean everything that was captured and commit it as one version; ``folder`` takes the part files.
 
+    Categories of ``accepted_quality`` may be other than the configuration expects.
+
     Raises:
         TooManyRejectsError: if the share of rejected documents is above the limit; nothing is committed then.
+        DataQualityError: if an expectation of a category fails; nothing is committed then.
     """
     newest = store.newest()
     outcomes = clean_parts(store, raw_documents, categories, cleaning, folder)
@@ -52,15 +60,22 @@ def clean_changes(
     positions = {name: capture.position for name, capture in raw_documents.captures.items() if capture.position}
     counted = replace(run, counts=summed(totals.values()), positions=positions)
 
-    def check(shares: CategoryShares) -> None:
+    findings: list[QualityFinding] = []
+
+    def check(proposal: Proposal) -> None:
+        shares = _without_forgotten(store, proposal.shares)
         refuse_too_many_rejects({name: shares[name] for name in totals if name in shares}, cleaning)
+        findings.extend(check_quality(store, proposal, categories, accepted_quality))
 
     version = commit(store, changes, counted, check)
     return CleanedDocuments(
         folder=store.folder,
         version=version.number,
         previous_version=newest.number if newest else None,
+        store_id=version.store_id,
+        version_run_id=version.run_id,
         categories=totals,
+        quality=findings,
     )
 
 
@@ -106,11 +121,14 @@ def clean_part(
         counter = counts.setdefault(row["category"], Counter())
         if isinstance(outcome, Reject):
             rejects.append({**asdict(outcome), "rejected_in": version})
-            counter["rejected"] += 1
             continue
         document, change = _document_row(outcome, known.get(outcome.document_id), version)
         documents.append(document)
         counter[change] += 1
+    held = _held_rejects(store, rejects, known)
+    for row in rejects:
+        counts[row["category"]]["rejected_again" if row["document_id"] in held else "rejected"] += 1
+    rejects = [row for row in rejects if row["document_id"] not in held]
     number = int(part.stem.rsplit("-", 1)[1])
     if documents:
         write_part(folder, "documents", number, pa.Table.from_pylist(documents, schema=schema.DOCUMENTS))
@@ -141,9 +159,32 @@ def refuse_too_many_rejects(shares: CategoryShares, cleaning: CleaningConfig) ->
 
 def _cleaned(row: dict[str, Any], category: CategoryConfig, cleaning: CleaningConfig) -> CleanedDocument | Reject:
     origin = {key: row[key] for key in ("document_id", "category", "source_id", "source_hash")}
+    if row["forgotten"]:
+        return Reject(**origin, reason=FORGOTTEN, detail="", excerpt="")
     if row["problem"] is not None:
         return Reject(**origin, reason="unsupported_id", detail=row["problem"], excerpt="")
     return clean_document(RawDocument(**origin, fields=from_extended_json(row["fields"])), category, cleaning)
+
+
+def _without_forgotten(store: FeatureStore, shares: CategoryShares) -> CategoryShares:
+    # Somebody asked for their rejection: no rule and no mapping is wrong. The table has what is about to be published.
+    rejects = lance.dataset(str(store.rejects_path))
+    return {name: (live, rejected - count_forgotten(rejects, name)) for name, (live, rejected) in shares.items()}
+
+
+def _held_rejects(store: FeatureStore, rejects: Sequence[Row], known: Mapping[str, KnownDocument]) -> set[str]:
+    """Return the ids of rejects that the store holds just so: documents that were only tried again."""
+    asked = {
+        row["document_id"]: row
+        for row in rejects
+        if (before := known.get(row["document_id"])) and before.state == REJECTED
+    }
+    newest = store.newest()
+    if newest is None or not asked:
+        return set()
+    columns = ["document_id", "source_hash", "reason", "detail", "excerpt"]
+    held = tables.look_up(store.rejects(newest), "document_id", asked, columns)
+    return {row["document_id"] for row in held if all(row[name] == asked[row["document_id"]][name] for name in columns)}
 
 
 def _document_row(document: CleanedDocument, known: KnownDocument | None, version: int) -> tuple[dict[str, Any], str]:
@@ -190,7 +231,7 @@ def total_counts(captured: CaptureCounts, outcome: Counter[str]) -> CleanCounts:
         unchanged=captured.unchanged + outcome["unchanged"],
         deleted=captured.deleted,
         held_back=captured.held_back,
-        rejected=captured.rejected + outcome["rejected"],
+        rejected=captured.rejected + outcome["rejected"] + outcome["rejected_again"],
         newly_rejected=outcome["rejected"],
     )
 

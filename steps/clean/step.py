@@ -7,7 +7,7 @@ from loguru import logger
 from zenml import ArtifactConfig, step
 
 from feature_store.commit import RunDescription
-from feature_store.config import CategoryConfig, CleaningConfig
+from feature_store.config import CategoryConfig, CleaningConfig, RunOptions
 from feature_store.handles import CleanedDocuments, RawDocuments
 from feature_store.materializers import HandleMaterializer
 from feature_store.parts import list_parts
@@ -20,14 +20,19 @@ from warehouse.outbox import mark_done
 
 @step(enable_cache=False, output_materializers=HandleMaterializer)
 def clean(
-    raw_documents: RawDocuments, categories: list[CategoryConfig], cleaning: CleaningConfig, config_fingerprint: str
+    raw_documents: RawDocuments,
+    categories: list[CategoryConfig],
+    cleaning: CleaningConfig,
+    config_fingerprint: str,
+    options: RunOptions,
 ) -> Annotated[CleanedDocuments, ArtifactConfig(name="cleaned_documents", tags=["feature-store"])]:
     """Clean what was read and make it the next version of the feature store."""
     settings, run_folder = start_step()
     started = time.monotonic()
     store = open_feature_store(settings.feature_store_folder)
-    run = RunDescription(run_id(), config_fingerprint)
-    cleaned = clean_changes(store, raw_documents, categories, cleaning, run_folder / "clean", run)
+    run = RunDescription(run_id(), config_fingerprint, message=options.message)
+    folder, accepted = run_folder / "clean", options.accepted_quality
+    cleaned = clean_changes(store, raw_documents, categories, cleaning, folder, run, accepted)
     logger.info("The feature store is at version {}", cleaned.version)
     entries = list_parts(raw_documents.folder, "outbox")
     if entries:

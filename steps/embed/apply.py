@@ -16,6 +16,7 @@ from feature_store.parts import list_parts, map_parts, read_part, write_part
 from feature_store.progress import Advance, progress
 from feature_store.tables import batches_of
 from feature_store.vectors import VectorTable
+from steps.embed.map import draw_map
 
 TEXTS_PER_COMMIT = 256
 
@@ -58,6 +59,7 @@ def embed_chunks(
         chunks=sum(part.chunks for part in done),
         embedded=sum(part.embedded for part in done),
         reused=sum(part.reused for part in done),
+        samples=draw_map(list_parts(chunks.folder, "embedded"), vectors),
     )
 
 

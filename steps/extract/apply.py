@@ -16,7 +16,7 @@ from feature_store.handles import Capture, CaptureCounts, RawDocuments
 from feature_store.ids import fingerprint
 from feature_store.progress import Advance, progress
 from feature_store.store import FeatureStore
-from steps.extract.compare import Comparison, held_source_ids, is_marked_deleted, write_removed
+from steps.extract.compare import Comparison, held_source_ids, is_marked_deleted, rejects_to_retry, write_removed
 from steps.extract.guard import objection
 from steps.extract.hash import capture_by_hash, hash_waits
 from steps.extract.ids import IdSet, raw_ids
@@ -102,11 +102,13 @@ def capture_category(
         PipelineError: if the warehouse does not answer, or a mode cannot do its work.
     """
     source, mode, why = _open_source(database, store, category, policy)
-    comparison = Comparison(store, category, _rules_of_rows(category, policy), folder, advance)
+    comparison = _comparison(store, category, policy, folder, advance)
     if source.exists:
         outcome = MODES[mode](source, comparison)
     else:
         outcome = compare_everything(source, comparison, f"the collection {category.collection} does not exist")
+    if not outcome.whole:
+        _look_again(source, comparison)
     gone = _confirmed(source, comparison)
     held = store.count_held(category.name)
     # The guard judges all deletions that wait, not one batch after the other. And where it objects, the changes behind
@@ -131,7 +133,7 @@ def capture_pages(
     advance: Advance,
 ) -> tuple[CaptureCounts, Capture]:
     """Do the same for documents that are given: ``pages`` must be all of the category."""
-    comparison = Comparison(store, category, _rules_of_rows(category, policy), folder, advance)
+    comparison = _comparison(store, category, policy, folder, advance)
     for page in pages:
         comparison.look_at(page)
     gone = comparison.held() - comparison.seen
@@ -199,6 +201,16 @@ def _open_source(
     return source, mode, why
 
 
+def _comparison(
+    store: FeatureStore, category: CategoryConfig, policy: CapturePolicy, folder: Path, advance: Advance
+) -> Comparison:
+    comparison = Comparison(store, category, _rules_of_rows(category, policy), folder, advance)
+    if policy.options.retry_rejects:
+        comparison.retried = rejects_to_retry(store, category.name, policy.options.retry_rejects)
+        logger.info("{}: {:,} rejected documents are tried again", category.name, len(comparison.retried))
+    return comparison
+
+
 def _rules_of_rows(category: CategoryConfig, policy: CapturePolicy) -> str:
     return fingerprint([policy.rules, category.mapping()])
 
@@ -208,6 +220,15 @@ def _expected(database: Database[Document], store: FeatureStore, category: Categ
         return None
     with reading(category.collection):
         return database[category.collection].estimated_document_count()
+
+
+def _look_again(source: Source, comparison: Comparison) -> None:
+    """Compare the rejects that are to be tried again and that the mode did not come upon."""
+    for identifiers in comparison.retried - comparison.seen:
+        held = held_source_ids(comparison.store, identifiers)
+        asked = [raw_id for text in held.values() for raw_id in raw_ids(text)]
+        for _ in compare_some(source, comparison, asked):
+            pass
 
 
 def _confirmed(source: Source, comparison: Comparison) -> IdSet:

@@ -15,12 +15,14 @@ from feature_store.ids import document_id
 from feature_store.parts import list_parts, write_part
 from feature_store.progress import Advance
 from feature_store.store import DELETED, LIVE, REJECTED, FeatureStore, KnownDocument
+from feature_store.suppression import FORGOTTEN, HIDDEN, read_suppressed
 from steps.extract.fields import encode_fields, mapped_fields, source_hash, value_at
 from steps.extract.ids import IdSet, text_of_id
 
 ROWS_PER_PART = 500
 BYTES_PER_PART = 32_000_000
 ROWS_PER_LOOK_UP = 1000
+ALL_REASONS = "all"
 
 Document = dict[str, Any]
 Row = dict[str, Any]
@@ -30,7 +32,7 @@ class Comparison:
     """Takes the present state of some documents of a category; what differs becomes parts ``raw``.
 
     ``seen`` has the ids of the documents that are there, ``candidates`` those of documents that the source seems to
-    have lost.
+    have lost. ``retried`` takes those of rejects that count as changed although they are the same.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Comparison:
         self.counts: Counter[str] = Counter()
         self.seen = IdSet()
         self.candidates = IdSet()
+        self.retried = IdSet()
         self._digest = 0
         self._advance = advance
         self._pending = _PendingRows(folder)
         self._rows: list[Row] = []
         self._bytes = 0
         self.settled = IdSet()
+        self._suppressed = read_suppressed(store.folder)
 
     @property
     def digest(self) -> str:
@@ -63,7 +67,7 @@ class Comparison:
         for document in everything:
             (marked if is_marked_deleted(document, self.category) else there).append(document)
         self.report_absent(document["_id"] for document in marked)
-        rows = [_raw_row(document, self.category, self.rules) for document in there]
+        rows = [self._row(document) for document in there]
         if len(self.settled):
             known = self.settled.has(row["document_id"] for row in rows)
             rows = [row for row, before in zip(rows, known, strict=True) if not before]
@@ -102,8 +106,11 @@ class Comparison:
         """Compare what waits, so that counts and parts are complete."""
         for some in tables.batches_of(self._rows, ROWS_PER_LOOK_UP):
             known = self.store.known(row["document_id"] for row in some)
-            for row in some:
+            retried = self.retried.has(row["document_id"] for row in some)
+            for row, again in zip(some, retried, strict=True):
                 outcome = _compare(row, known.get(row["document_id"]))
+                if outcome == "rejected" and again:
+                    outcome = "changed"
                 self.counts[outcome] += 1
                 if outcome in {"added", "changed"}:
                     self._pending.add(row)
@@ -116,9 +123,33 @@ class Comparison:
         self.flush()
         self._pending.flush()
 
+    def _row(self, document: Document) -> Row:
+        """Return the row of a document; one that was forgotten is known by its id alone, whatever is in it."""
+        source, problem = text_of_id(document["_id"])
+        identifier = document_id(self.category.name, source)
+        if identifier in self._suppressed:
+            return _forgotten_row(identifier, self.category)
+        return _raw_row(document, identifier, (source, problem), self.category, self.rules)
+
     def _add_to_digest(self, *parts: str) -> None:
         name = hashlib.sha256("\x1f".join(parts).encode()).digest()[:16]
         self._digest = (self._digest + int.from_bytes(name, "big")) % 2**128
+
+
+def rejects_to_retry(store: FeatureStore, category: str, reasons: Sequence[str]) -> IdSet:
+    """Return the ids of a category's rejects with one of the ``reasons``; of all of them for ``all``.
+
+    Documents that were forgotten are never among them: nothing would come of it, and their ``_id`` is not known.
+    """
+    ids, newest = IdSet(), store.newest()
+    if newest is None or not reasons:
+        return ids
+    condition = f"category = '{category}' AND reason != '{FORGOTTEN}'"
+    if ALL_REASONS not in reasons:
+        condition = f"{condition} AND {tables.in_list('reason', reasons)}"
+    for batch in store.rejects(newest).scanner(columns=["document_id"], filter=condition).to_batches():
+        ids.add(batch.column("document_id").to_pylist())
+    return ids
 
 
 def held_source_ids(store: FeatureStore, document_ids: Sequence[str]) -> dict[str, str]:
@@ -149,18 +180,34 @@ def write_removed(folder: Path, category: str, ids: IdSet) -> None:
         write_part(folder, "removed", number, table)
 
 
-def _raw_row(document: Document, category: CategoryConfig, rules: str) -> Row:
-    source, problem = text_of_id(document["_id"])
+def _raw_row(
+    document: Document, identifier: str, source: tuple[str, str | None], category: CategoryConfig, rules: str
+) -> Row:
     fields = mapped_fields(document, category.paths())
     encoded = encode_fields(fields)
     return {
-        "document_id": document_id(category.name, source),
+        "document_id": identifier,
         "category": category.name,
-        "source_id": source,
+        "source_id": source[0],
         "source_hash": source_hash(encoded, rules),
         "fields": fields,
-        "problem": problem,
+        "problem": source[1],
+        "forgotten": False,
         "bytes": len(encoded),
+    }
+
+
+def _forgotten_row(identifier: str, category: CategoryConfig) -> Row:
+    # The same whatever is written to the document: it becomes a reject once, and is known from then on.
+    return {
+        "document_id": identifier,
+        "category": category.name,
+        "source_id": HIDDEN,
+        "source_hash": FORGOTTEN,
+        "fields": {},
+        "problem": None,
+        "forgotten": True,
+        "bytes": 0,
     }
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from qdrant_client import QdrantClient
 from qdrant_client.local.qdrant_local import QdrantLocal
 
+from feature_store.index import collection_names
+
 
 def is_local(client: QdrantClient) -> bool:
     """Return whether a client has a Qdrant of its own in this process, whose folder no other process can open."""
@@ -31,6 +33,22 @@ def flushed_once(client: QdrantClient, collection: str) -> Iterator[None]:
     finally:
         storage.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         storage.execute("PRAGMA synchronous = FULL")
+
+
+def release_space(client: QdrantClient) -> bool:
+    """Overwrite what deleted points have left in the files of every collection; return whether that is possible.
+
+    SQLite only marks the pages of a deleted row as free. A server cleans up by itself, when its optimizer gets to it.
+    """
+    if not is_local(client):
+        return False
+    for collection in collection_names(client):
+        storage = _local_storage(client, collection)
+        if storage is not None:
+            storage.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            storage.execute("VACUUM")
+            storage.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return True
 
 
 def _local_storage(client: QdrantClient, collection: str) -> sqlite3.Connection | None:

@@ -10,6 +10,7 @@ from pymongo.database import Database
 
 from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig, RunOptions
 from feature_store.encoders import load_encoder, load_sparse_encoder
+from feature_store.erasure import require_no_erasure
 from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
 from feature_store.index import collection_names as qdrant_collections
 from feature_store.index import collections_of, open_qdrant, read_metadata, serving_collection
@@ -70,8 +71,9 @@ def check_data_folder(settings: Settings, _: PipelineConfig) -> Iterator[Finding
 
 
 def check_feature_store(settings: Settings, _: PipelineConfig) -> Iterator[Finding]:
-    """The newest version of the feature store can be opened."""
+    """The newest version of the feature store can be opened, and no erasure was interrupted."""
     store = open_feature_store(settings.feature_store_folder)
+    require_no_erasure(store.folder)
     newest = store.newest()
     if newest is None:
         yield Finding("feature store", "empty: the first run fills it")

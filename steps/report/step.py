@@ -4,24 +4,25 @@ from typing import Annotated
 
 from loguru import logger
 from zenml import step
-from zenml.types import MarkdownString
 
 from feature_store import lock
 from feature_store.files import write_json_atomically
-from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
+from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments, RunReport
+from feature_store.materializers import HandleMaterializer
 from feature_store.parts import remove_folder
-from steps.report.summary import describe_held_back, summarise_run, to_lines, to_markdown
+from steps.report.handle import to_report
+from steps.report.summary import describe_held_back, summarise_run, to_lines
 from steps.runtime import run_id, start_step
 
 
-@step(enable_cache=False)
+@step(enable_cache=False, output_materializers=HandleMaterializer)
 def report(
     raw_documents: RawDocuments,
     cleaned_documents: CleanedDocuments,
     chunks: list[Chunks],
     embeddings: list[Embeddings],
     index_reports: list[IndexReport],
-) -> Annotated[MarkdownString, "run_report"]:
+) -> Annotated[RunReport, "run_report"]:
     """Sum up the run; a promise that does not hold fails it."""
     settings, run_folder = start_step()
     stages = list(zip(chunks, embeddings, index_reports, strict=True))
@@ -33,4 +34,4 @@ def report(
         logger.info(line)
     for line in describe_held_back(summary):
         logger.warning(line)
-    return MarkdownString(to_markdown(summary))
+    return to_report(summary)

@@ -3,12 +3,21 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from feature_store.errors import ReconciliationError
-from feature_store.handles import Chunks, CleanCounts, CleanedDocuments, Embeddings, IndexReport, RawDocuments
+from feature_store.handles import (
+    Chunks,
+    CleanCounts,
+    CleanedDocuments,
+    Embeddings,
+    IndexReport,
+    QualityFinding,
+    RawDocuments,
+)
 from feature_store.store import IS_LIVE
 from feature_store.versions import now
+from feature_store.views.text import escape_markdown
 
 BRANCH_COUNTS = (
     "documents",
@@ -75,7 +84,7 @@ class Invariant(BaseModel):
 
 
 class RunSummary(BaseModel):
-    """Everything worth telling of a run."""
+    """Everything worth telling of a run; ``quality`` is what it found other than expected, and went on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,6 +98,7 @@ class RunSummary(BaseModel):
     indexes: list[Branch]
     invariants: list[Invariant]
     seconds: dict[str, float]
+    quality: list[QualityFinding] = Field(default_factory=list)
 
     def changed_nothing(self) -> bool:
         """Return whether the run found everything up to date."""
@@ -126,6 +136,7 @@ def summarise_run(
         indexes=branches,
         invariants=prove_invariants(raw, cleaned, stages),
         seconds=stage_seconds(raw, cleaned, branches),
+        quality=cleaned.quality,
     )
 
 
@@ -224,6 +235,7 @@ def to_lines(summary: RunSummary) -> list[str]:
         figures = ", ".join(f"{getattr(counts, field):,} {field.replace('_', ' ')}" for field in DOCUMENT_COUNTS)
         lines.append(f"{name}: {figures}")
     lines += [describe_capture(name, capture) for name, capture in summary.captures.items()]
+    lines += describe_quality(summary)
     lines += [
         f"{branch.index}: {branch.chunks:,} chunks ({branch.unchanged:,} unchanged, {branch.moved:,} moved), "
         f"{branch.embedded:,} texts embedded, {branch.reused:,} reused, {branch.written:,} points written, "
@@ -248,23 +260,49 @@ def describe_held_back(summary: RunSummary) -> list[str]:
     ]
 
 
+def describe_changes(summary: RunSummary) -> str:
+    """Return a sentence: how many documents changed, and what that cost; it names only what there was."""
+    documents = {
+        field: sum(getattr(counts, field) for counts in summary.categories.values())
+        for field in ("added", "changed", "metadata_changed", "deleted", "newly_rejected")
+    }
+    work = {
+        field: sum(getattr(branch, field) for branch in summary.indexes)
+        for field in ("embedded", "reused", "written", "updated", "removed")
+    }
+    told = [
+        f"{what}: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+        for what, counts in (("documents", documents), ("texts and points", work))
+        if any(counts.values())
+    ]
+    return f"{'; '.join(told).capitalize()}." if told else ""
+
+
+def describe_quality(summary: RunSummary) -> list[str]:
+    """Return a line for each expectation of the configuration that the documents do not fulfil."""
+    return [f"not as expected: {finding}" for finding in summary.quality]
+
+
 def to_markdown(summary: RunSummary) -> str:
     """Return the summary as Markdown tables."""
     lines = [
         "# Run report",
         "",
-        f"**{headline(summary)}** Finished {summary.finished_at:%Y-%m-%d %H:%M} UTC.",
+        f"**{headline(summary)}** {describe_changes(summary)} Finished {summary.finished_at:%Y-%m-%d %H:%M} UTC.",
         "",
         "## Documents",
         "",
         *_table(["category", *DOCUMENT_COUNTS], [_category_row(item) for item in summary.categories.items()]),
         "",
-        *(f"**{line}**\n" for line in describe_held_back(summary)),
+        *(
+            f"**{escape_markdown(line, 1000)}**\n"
+            for line in (*describe_held_back(summary), *describe_quality(summary))
+        ),
         f"{summary.duplicates:,} live documents have a text that another one has too.",
         "",
         "## How changes were found",
         "",
-        *(f"- {describe_capture(name, capture)}" for name, capture in summary.captures.items()),
+        *(f"- {escape_markdown(describe_capture(*item), 1000)}" for item in summary.captures.items()),
         "",
         "## Indexes",
         "",
@@ -274,7 +312,7 @@ def to_markdown(summary: RunSummary) -> str:
         "",
         *_table(
             ["promise", "holds", "figures"],
-            [[item.name, "yes" if item.holds else "**no**", item.figures] for item in summary.invariants],
+            [[item.name, "yes" if item.holds else "no", item.figures] for item in summary.invariants],
         ),
         "",
         "## Seconds",
@@ -305,4 +343,5 @@ def _branch_row(branch: Branch) -> list[object]:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     cells = [[f"{value:,}" if isinstance(value, int) else str(value) for value in row] for row in rows]
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *cells)]
+    escaped = [[escape_markdown(cell) for cell in row] for row in (header, *cells)]
+    return [f"| {' | '.join(row)} |" for row in (escaped[0], ["---"] * len(header), *escaped[1:])]

@@ -14,8 +14,9 @@ for name in ("raw_documents", "cleaned_documents", "chunks", "embeddings", "inde
     for position, view in enumerate(version.visualizations or []):
         loaded = load_artifact_visualization(version, index=position, zen_store=client.zen_store, encode_image=True)
         views.append({"name": view.uri.rsplit("/", 1)[-1], "type": str(loaded.type), "content": loaded.value})
-    artifacts[name] = {"views": views, "metadata": sorted(version.run_metadata)}
+    metadata = dict(version.run_metadata)
+    artifacts[name] = {"views": views, "metadata": metadata, "loaded": type(version.load()).__name__}
 handle = client.get_artifact_version("cleaned_documents").load()
 artifacts["documents"] = handle.dataset().count_rows(filter="state = 'live'")
 artifacts["version"] = handle.version
-json.dump(artifacts, sys.stdout)
+json.dump(artifacts, sys.stdout, default=str)

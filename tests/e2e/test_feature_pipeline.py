@@ -88,7 +88,7 @@ def test_every_artifact_has_views_that_render(installation: Installation) -> Non
     samples = BeautifulSoup(views["cleaned_documents/samples.html"]["content"], "html.parser")
     assert len(samples.find_all("pre")) == 10
     charts = BeautifulSoup(views["cleaned_documents/charts.html"]["content"], "html.parser")
-    assert charts.find("rect") is not None
+    assert charts.select("figure svg title")
     assert f"{NOTES} documents" in views["cleaned_documents/summary.md"]["content"]
 
 

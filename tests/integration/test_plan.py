@@ -12,6 +12,7 @@ from feature_store.index import open_qdrant
 from feature_store.parts import remove_folder
 from feature_store.settings import Settings
 from pipelines.plan import Plan, make_plan, options_of_plan
+from steps.clean.resolve import Piece
 from tests.flow import Flow, Run, note, notes_config
 from tests.support import make_notes
 from warehouse.connection import open_warehouse
@@ -146,6 +147,25 @@ def test_a_run_does_what_the_plan_said(installation, server, change):
     before = installation.files()
     plan = installation.plan()
     assert installation.files() == before
+    require_as_planned(plan, installation.run())
+
+
+def retrying(installation, *reasons):
+    options = RunOptions(retry_rejects=list(reasons))
+    installation.config = installation.config.model_copy(update={"options": options})
+
+
+def test_a_run_tries_the_rejects_again_that_the_plan_said(installation, server, monkeypatch):
+    spoil(server.notes)
+    server.notes.insert_one(note("blank", " "))
+    installation.run()
+    retrying(installation, "missing_text")
+    plan = installation.plan()
+    assert (plan.categories[0].added, plan.categories[0].rejected, plan.indexes[0].documents) == (0, 2, 0)
+    require_as_planned(plan, installation.run())
+    monkeypatch.setattr("steps.clean.clean._checked_pieces", lambda *arguments: [Piece("mended")])
+    plan = installation.plan()
+    assert (plan.categories[0].added, plan.categories[0].rejected, plan.indexes[0].documents) == (1, 1, 1)
     require_as_planned(plan, installation.run())
 
 

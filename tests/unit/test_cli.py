@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import cli
 from feature_store.errors import (
+    DataQualityError,
     LockedError,
     PlanOutdatedError,
     PreflightError,
@@ -56,6 +57,7 @@ def test_a_configuration_that_is_not_there_is_a_usage_error(monkeypatch, capsys,
         (TooManyRejectsError("Too many."), 5, "Too many"),
         (ReconciliationError("Does not add up."), 6, "add up"),
         (PlanOutdatedError("The plan is outdated."), 8, "outdated"),
+        (DataQualityError("Not as expected."), 9, "Not as expected"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "disk is full"),
         (sqlite3.OperationalError("database or disk is full"), 1, "disk is full"),
         (KeyboardInterrupt(), 130, "Run again"),
@@ -80,6 +82,8 @@ def test_each_failure_has_its_exit_code_and_one_message(monkeypatch, capsys, err
         (["--approve-deletions", "articles=-5"], "is not CATEGORY=COUNT"),
         (["--approve-deletions", "artikles=5"], "unknown categories artikles"),
         (["--capture", "oplog"], "options.capture"),
+        (["--accept-quality", "artikles"], "accepted_quality names unknown categories artikles"),
+        (["--message", "x" * 1001], "options.message"),
         (["--max-changes", "0"], "max-changes"),
         (["--plan", "--from-plan", "plan.json"], "--plan or --from-plan"),
         (["--from-plan", "none.json"], "Cannot read none.json"),
@@ -92,6 +96,26 @@ def test_options_of_a_run_that_cannot_be_meant_are_usage_errors(monkeypatch, cap
     assert leave(monkeypatch, "run", *arguments) == 2
     assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not (tmp_path / "data" / "feature_store").exists()
+
+
+def test_the_options_of_the_command_line_take_the_place_of_those_of_the_file(monkeypatch, tmp_path):
+    given = {}
+
+    def remember(path, settings, options):
+        given.update(options.model_dump(exclude_unset=True))
+        raise PlanOutdatedError("Enough.")
+
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("pipelines.run.run_feature_pipeline", remember)
+    arguments = "run --retry-rejects empty --retry-rejects not_text --accept-quality posts --message why"
+    assert leave(monkeypatch, *arguments.split(), "--approve-deletions", "posts=3", "--max-changes", "5") == 8
+    assert given == {
+        "retry_rejects": ["empty", "not_text"],
+        "accepted_quality": ["posts"],
+        "message": "why",
+        "approved_deletions": {"posts": 3},
+        "max_changes": 5,
+    }
 
 
 def test_an_unexpected_error_is_not_hidden(monkeypatch):

@@ -286,3 +286,84 @@ def test_a_configuration_survives_json():
 def test_an_approval_of_an_unknown_category_is_refused():
     with pytest.raises(ConfigurationError, match="unknown categories nots"):
         validate_parameters({**parameters(), "options": {"approved_deletions": {"nots": 5}}}, "a test")
+
+
+QUALITY = """
+present:
+  url: 0.99
+  author: {warn: 0.9, fail: 0.5}
+  metadata.topic: {warn: 0.8}
+length: {minimum: 50, maximum: 200000, outside: {warn: 0.01, fail: 0.1}}
+languages:
+  en: {at_least: {warn: 0.9, fail: 0.5}}
+  "no": {at_most: 0.1}
+  unknown: {at_most: 0.3}
+drift:
+  documents: {warn: 0.2, fail: 2}
+  lengths: 0.25
+  vocabulary: {warn: 0.1}
+"""
+
+
+def quality(text):
+    return parameters({"metadata": {"topic": "topic"}, "quality": yaml.safe_load(text)})
+
+
+def test_expectations_read_as_they_are_written():
+    expected = validate_parameters(quality(QUALITY), "notes.yaml").categories[0].quality
+    assert (expected.present["url"].warn, expected.present["url"].fail) == (None, 0.99)
+    assert (expected.present["author"].warn, expected.present["author"].fail) == (0.9, 0.5)
+    assert (expected.length.minimum, expected.length.maximum, expected.length.outside.fail) == (50, 200_000, 0.1)
+    assert set(expected.languages) == {"en", "no", "unknown"}
+    assert (expected.drift.documents.fail, expected.drift.lengths.fail, expected.drift.vocabulary.warn) == (
+        2,
+        0.25,
+        0.1,
+    )
+    assert expected.drift.minimum_documents == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("present: {link: 0.9}", ["categories.0", "unknown fields link", "known are title, url", "metadata.topic"]),
+        ("present: {metadata.tpic: 0.9}", ["unknown fields metadata.tpic"]),
+        ("present: {url: 90}", ["quality.present.url.fail", "90", "less than or equal to 1"]),
+        ("present: {url: {}}", ["quality.present.url", "neither `warn` nor `fail`"]),
+        ("present: {url: true}", ["quality.present.url", "True"]),
+        ("present: {url: {warn: 0.5, fail: 0.9}}", ["quality.present.url", "`warn` 0.5 is below `fail` 0.9", "raise"]),
+        ("present: {url: {worn: 0.5}}", ["quality.present.url.worn", "remove it or correct its spelling"]),
+        ("length: {minimum: 5}", ["quality.length.outside"]),
+        ("length: {outside: 0.1}", ["quality.length", "`minimum` or `maximum` must be given"]),
+        ("length: {minimum: 9, maximum: 5, outside: 0}", ["`minimum` 9 is above `maximum` 5"]),
+        ("length: {minimum: 9, outside: 2}", ["quality.length.outside.fail", "2"]),
+        ("languages: {english: {at_least: 0.5}}", ["quality.languages.english"]),
+        ("languages: {no: {at_least: 0.5}}", ["quality.languages", "False"]),
+        ("languages: {en: {}}", ["quality.languages.en", "`at_least` or `at_most` must be given"]),
+        ("drift: {}", ["quality.drift", "`documents`, `lengths` or `vocabulary` must be given"]),
+        (
+            "drift: {lengths: {warn: 0.3, fail: 0.2}}",
+            ["quality.drift.lengths", "`warn` 0.3 is above `fail` 0.2", "lower"],
+        ),
+        ("drift: {vocabulary: 1.5}", ["quality.drift.vocabulary.fail", "1.5"]),
+        ("drift: {documents: -1}", ["quality.drift.documents.fail", "-1"]),
+        ("drift: {documents: .inf}", ["quality.drift.documents.fail", "inf"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_expectations_that_cannot_be_meant_are_named(text, expected):
+    message = refusal(quality(text))
+    assert all(part in message for part in expected), message
+
+
+def test_expectations_clean_no_document_again():
+    with_quality = validate_parameters(quality(QUALITY), "notes.yaml")
+    without = validate_parameters(quality("{}"), "notes.yaml")
+    assert with_quality.categories[0].mapping() == without.categories[0].mapping()
+    assert with_quality.fingerprint() != without.fingerprint()
+
+
+def test_only_categories_that_there_are_can_be_accepted():
+    assert "accepted_quality names unknown categories notse" in refusal(
+        parameters(options={"accepted_quality": ["notse"]})
+    )

@@ -6,13 +6,16 @@ import pytest
 from markdown_it import MarkdownIt
 
 from feature_store.errors import ReconciliationError
+from feature_store.handles import QualityFinding
 from steps.report.summary import (
     CaptureSummary,
     RunSummary,
     describe_held_back,
+    describe_quality,
     prove_invariants,
     stage_seconds,
     summarise_branch,
+    summarise_run,
     to_lines,
     to_markdown,
 )
@@ -189,3 +192,24 @@ def test_changes_that_wait_in_the_source_are_told(run):
     lines = to_lines(summary_of(run, captures={"notes": capture_of(run, mode="log", more=True)}))
     assert "notes: captured by log; " in lines[2]
     assert lines[2].endswith("More changes wait in the source: run again.")
+
+
+def test_what_is_not_as_expected_is_told_in_every_form(run):
+    finding = QualityFinding(category="notes", expectation="present.url", level="warn", figure=0.25, threshold=0.9)
+    summary = summary_of(run, quality=[finding])
+    line = "not as expected: notes: present.url is 0.25, below warn 0.9"
+    assert describe_quality(summary) == [line]
+    assert line in to_lines(summary)
+    assert line in to_markdown(summary)
+    assert RunSummary.model_validate_json(summary.model_dump_json()).quality == [finding]
+
+
+def test_a_summary_of_an_earlier_release_is_read(run):
+    stored = summary_of(run).model_dump(mode="json", exclude={"quality"})
+    assert RunSummary.model_validate(stored).quality == []
+
+
+def test_the_summary_has_the_findings_of_the_cleaned_documents(run):
+    finding = QualityFinding(category="notes", expectation="length.outside", level="warn", figure=0.2, threshold=0.1)
+    cleaned = run.cleaned.model_copy(update={"quality": [finding]})
+    assert summarise_run("run-1", run.raw, cleaned, [stages_of(run)]).quality == [finding]

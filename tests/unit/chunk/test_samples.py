@@ -1,0 +1,51 @@
+"""The samples that a chunks handle keeps for its view: few, cut short, and named by document."""
+
+import pytest
+
+from feature_store.config import SlidingWindowConfig
+from feature_store.records import CleanedDocument
+from steps.chunk.apply import SAMPLE_CHARACTERS, SAMPLES, ChunkWriter
+from steps.chunk.sliding_window import chunk_document
+
+CHUNKING = SlidingWindowConfig(window=32, overlap=8)
+SHORT = "A short text."
+LONG = "A sentence of seven words is here. " * 20
+
+
+@pytest.fixture
+def samples_of(tmp_path, words):
+    def sample(*texts, title=None):
+        writer = ChunkWriter(tmp_path, CHUNKING.window)
+        for number, text in enumerate(texts):
+            name = f"document-{number}"
+            document = CleanedDocument(name, "notes", f"source-{number}", "h", text, "text", title)
+            writer.add(document, chunk_document(document, CHUNKING, words, 100), None)
+        return writer.finish()["samples"]
+
+    return sample
+
+
+def test_the_first_documents_are_kept(samples_of):
+    samples = samples_of(*[LONG] * (SAMPLES + 3))
+    assert [sample.document_id for sample in samples] == [f"document-{number}" for number in range(SAMPLES)]
+
+
+def test_a_document_of_several_chunks_takes_the_place_of_one_of_a_single(samples_of):
+    samples = samples_of(LONG, *[SHORT] * SAMPLES, LONG, SHORT)
+    assert [len(sample.chunks) > 1 for sample in samples] == [True, True] + [False] * (SAMPLES - 2)
+    assert samples[1].document_id == f"document-{SAMPLES + 1}"
+
+
+def test_a_sample_has_the_chunks_that_begin_in_it(samples_of):
+    (sample,) = samples_of(LONG * 50, title="A title")
+    assert (sample.title, sample.category) == ("A title", "notes")
+    assert sample.text == (LONG * 50)[:SAMPLE_CHARACTERS]
+    assert sample.characters == len(LONG) * 50
+    assert [chunk.position for chunk in sample.chunks] == list(range(len(sample.chunks)))
+    assert sample.chunks[-1].start < SAMPLE_CHARACTERS <= sample.chunks[-1].end + 200
+    assert all(later.start < earlier.end for earlier, later in zip(sample.chunks, sample.chunks[1:], strict=False))
+
+
+def test_titles_of_a_sample_are_cut_and_the_id_stands_for_a_missing_one(samples_of):
+    assert len(samples_of(SHORT, title="x" * 5000)[0].title) == 200
+    assert samples_of(SHORT)[0].title == "source-0"
