@@ -1,16 +1,15 @@
 """The command line: thin commands over the rooms that do the work.
 
 Exit codes: 0 done, 1 failed, 2 configuration or usage, 3 preflight, 4 another run at work, 5 too many documents
-rejected, 6 the index does not add up, 7 done but for deletions that were held back, 8 the plan no longer fits, 9 the
-documents are not what the configuration expects, 130 interrupted.
+rejected, 6 the index does not add up or an erasure is not complete, 7 done but for deletions that were held back, 8 the
+plan no longer fits, 9 the documents are not what the configuration expects, 130 interrupted.
 """
 
 import errno
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,18 +19,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from commands import explain, forget, quality, rejects, release, report, store, training
-from commands.shared import AsJson, Config, output, print_counts, print_json, started
-from feature_store.config import DEFAULT_CONFIG, PipelineConfig, RunOptions, load_config, validate_parameters
+from commands import explain, forget, quality, rejects, release, report, running, store, training
+from commands.shared import AsJson, Config, output, print_json, started
+from feature_store.config import DEFAULT_CONFIG, PipelineConfig, load_config
 from feature_store.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipelines.plan import Plan
-    from steps.report.summary import RunSummary
     from warehouse.imports.docstrings import SkippedFile
     from warehouse.imports.store import ImportCounts
 
-DELETIONS_HELD_BACK = 7
 INTERRUPTED = 130
 
 application = typer.Typer(
@@ -43,129 +39,28 @@ application = typer.Typer(
 imports = typer.Typer(help="Fill the warehouse with documents; importing again updates in place.", no_args_is_help=True)
 application.add_typer(imports, name="import")
 
+REGISTERED = (
+    (running.run, "feature-pipeline run -c configs/gte_large.yaml --approve-deletions articles=512"),
+    (running.plan, "feature-pipeline plan --json > plan.json"),
+    (running.watch, "feature-pipeline watch --every 5 --max-changes 500"),
+    (store.versions, "feature-pipeline versions --json"),
+    (store.show, "feature-pipeline show v12"),
+    (store.diff, "feature-pipeline diff v11 v12 --text"),
+    (store.tag, "feature-pipeline tag v12 spring"),
+    (store.prune, "feature-pipeline prune --keep 10 --dry-run"),
+    (training.export, "feature-pipeline export --format parquet --output train_v12 --version v12"),
+    (release.release, 'feature-pipeline release 2026-11 --message "what the November model was trained on"'),
+    (release.rebuild, "feature-pipeline rebuild --as-of 2026-11 --output rebuilt"),
+    (explain.explain, "feature-pipeline explain articles:42"),
+    (forget.forget, "feature-pipeline forget articles:42 --from-warehouse"),
+    (rejects.rejects, "feature-pipeline rejects --reason missing_text --since v11"),
+    (quality.quality, "feature-pipeline quality --json"),
+    (report.report, "feature-pipeline report --open"),
+)
+for command, example in REGISTERED:
+    application.command(epilog=f"Example: {example}")(command)
+
 Collection = Annotated[str, typer.Option("--collection", help="Collection of the warehouse to write to.")]
-CaptureOption = Annotated[
-    str | None,
-    typer.Option(
-        "--capture", help="Capture every category by this mode, this time: auto, hash, timestamp, log or outbox."
-    ),
-]
-ApprovedDeletions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--approve-deletions", metavar="CATEGORY=COUNT", help="Let up to COUNT deletions through; may be repeated."
-    ),
-]
-MaxChanges = Annotated[
-    int | None, typer.Option(min=1, help="Take at most so many changed documents from each log or outbox.")
-]
-RetryRejects = Annotated[
-    list[str] | None,
-    typer.Option(metavar="REASON", help="Clean documents again that were rejected so, or `all`; may be repeated."),
-]
-AcceptedQuality = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--accept-quality", metavar="CATEGORY", help="Let its documents through, whatever is expected of them."
-    ),
-]
-
-
-@application.command(epilog="Example: feature-pipeline run -c configs/gte_large.yaml --approve-deletions articles=512")
-def run(  # noqa: PLR0913, PLR0917 - one for each option
-    config: Config = DEFAULT_CONFIG,
-    capture: CaptureOption = None,
-    approve_deletions: ApprovedDeletions = None,
-    max_changes: MaxChanges = None,
-    retry_rejects: RetryRejects = None,
-    accept_quality: AcceptedQuality = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Why; kept with the version.")] = "",
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done, as `plan` does.")] = False,  # noqa: FBT002
-    from_plan: Annotated[
-        Path | None, typer.Option(help="Do exactly what this plan (`plan --json`) says, or refuse.", dir_okay=False)
-    ] = None,
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Run the feature pipeline, as `zenml pipeline run feature_pipeline` does, and print its summary.
-
-    Exits with 7 if deletions were held back: everything else was done.
-    """
-    if plan and from_plan:
-        raise typer.BadParameter("give --plan or --from-plan")
-    pipeline_config = load_config(config)
-    options = _options(
-        pipeline_config,
-        capture=capture,
-        approved_deletions=_approvals(approve_deletions),
-        max_changes=max_changes,
-        retry_rejects=retry_rejects,
-        accepted_quality=accept_quality,
-        message=message,
-    )
-    if plan:
-        _plan(pipeline_config, options, as_json)
-        return
-    settings = started()
-    from pipelines.run import run_feature_pipeline
-
-    if from_plan is not None:
-        from pipelines.plan import options_of_plan
-
-        if options != pipeline_config.options:
-            raise typer.BadParameter("the plan has the options of the run; give others when you make it")
-        options = options_of_plan(from_plan)
-    if as_json:
-        with _stdout_to_stderr():
-            summary = run_feature_pipeline(config, settings, options)
-        print_json(summary.model_dump(mode="json"))
-    else:
-        summary = run_feature_pipeline(config, settings, options)
-        _print_summary(summary)
-    if summary.held_back():
-        raise typer.Exit(DELETIONS_HELD_BACK)
-
-
-@application.command(epilog="Example: feature-pipeline plan --json > plan.json")
-def plan(
-    config: Config = DEFAULT_CONFIG,
-    capture: CaptureOption = None,
-    approve_deletions: ApprovedDeletions = None,
-    max_changes: MaxChanges = None,
-    retry_rejects: RetryRejects = None,
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Say what a run would do, by category and index, and about how long it would take; nothing is written."""
-    pipeline_config = load_config(config)
-    options = _options(
-        pipeline_config,
-        capture=capture,
-        approved_deletions=_approvals(approve_deletions),
-        max_changes=max_changes,
-        retry_rejects=retry_rejects,
-    )
-    _plan(pipeline_config, options, as_json)
-
-
-@application.command(epilog="Example: feature-pipeline watch --every 5 --max-changes 500")
-def watch(
-    config: Config = DEFAULT_CONFIG,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for changes.")] = 10.0,
-    max_changes: MaxChanges = 1000,
-) -> None:
-    """Follow the warehouse and run the pipeline in micro-batches, until Ctrl-C or SIGTERM.
-
-    Outages are waited for. What changes while nobody watches is taken by the next start.
-    """
-    os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN")  # one line a batch is enough
-    pipeline_config = load_config(config)
-    options = _options(pipeline_config, max_changes=max_changes)
-    settings = started()
-    from pipelines.watch import watch_warehouse
-    from pipelines.watch_display import shown_status
-
-    with shown_status() as tell:
-        status = watch_warehouse(config, pipeline_config.model_copy(update={"options": options}), settings, every, tell)
-    output.print(f"Stopped after {status.batches:,} batches with {status.changes:,} changed documents.")
 
 
 @application.command(epilog="Example: feature-pipeline doctor --json")
@@ -256,25 +151,6 @@ def status(
         chunks = f" of {item.expected_points:,} chunks" if item.expected_points else ""
         output.print(f"Index {item.index}: {serves}{configured}, {item.points:,} points{chunks}")
         output.print(f"  version {item.version}, lag {item.lag:,} documents, {item.model}, {item.collection}")
-
-
-REGISTERED = (
-    (store.versions, "feature-pipeline versions --json"),
-    (store.show, "feature-pipeline show v12"),
-    (store.diff, "feature-pipeline diff v11 v12 --text"),
-    (store.tag, "feature-pipeline tag v12 spring"),
-    (store.prune, "feature-pipeline prune --keep 10 --dry-run"),
-    (training.export, "feature-pipeline export --format parquet --output train_v12 --version v12"),
-    (release.release, 'feature-pipeline release 2026-11 --message "what the November model was trained on"'),
-    (release.rebuild, "feature-pipeline rebuild --as-of 2026-11 --output rebuilt"),
-    (explain.explain, "feature-pipeline explain articles:42"),
-    (forget.forget, "feature-pipeline forget articles:42 --from-warehouse"),
-    (rejects.rejects, "feature-pipeline rejects --reason missing_text --since v11"),
-    (quality.quality, "feature-pipeline quality --json"),
-    (report.report, "feature-pipeline report --open"),
-)
-for command, example in REGISTERED:
-    application.command(epilog=f"Example: {example}")(command)
 
 
 @imports.command("json", epilog="Example: feature-pipeline import json articles.json --collection articles")
@@ -369,99 +245,12 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    # ZenML logs to stdout, which a program wants to parse.
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
 def _disk_is_full(error: Exception) -> bool:
     # Lance, Arrow and SQLite have words of their own for it.
     words = str(error).lower()
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(
         sign in words for sign in ("no space left", "disk is full", "disk quota")
     )
-
-
-def _print_summary(summary: "RunSummary") -> None:
-    from steps.report.summary import (
-        BRANCH_COUNTS,
-        DOCUMENT_COUNTS,
-        describe_capture,
-        describe_held_back,
-        describe_quality,
-        headline,
-    )
-
-    output.print(f"\n[bold]{headline(summary)}[/]\n")
-    print_counts("category", summary.categories, DOCUMENT_COUNTS)
-    for name, capture in summary.captures.items():
-        output.print(f"[dim]{escape(describe_capture(name, capture))}[/]")
-    print_counts("index", {branch.index: branch for branch in summary.indexes}, BRANCH_COUNTS)
-    for invariant in summary.invariants:
-        output.print(f"[green]✓[/] {invariant.name}: {invariant.figures}")
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.seconds.items())
-    output.print(f"Seconds: {seconds}\n")
-    for line in (*describe_held_back(summary), *describe_quality(summary)):
-        output.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-
-
-def _plan(config: PipelineConfig, options: RunOptions, as_json: bool) -> None:  # noqa: FBT001
-    settings = started()
-    from pipelines.plan import make_plan
-
-    made = make_plan(settings, config.model_copy(update={"options": options}))
-    if as_json:
-        print_json(made.model_dump(mode="json"))
-    else:
-        _print_plan(made)
-
-
-def _print_plan(made: "Plan") -> None:
-    for line in made.configuration:
-        output.print(escape(line))
-    from steps.report.summary import DOCUMENT_COUNTS
-
-    print_counts("category", {category.category: category for category in made.categories}, DOCUMENT_COUNTS)
-    for category in made.categories:
-        more = " More changes wait in the source." if category.more else ""
-        output.print(f"[dim]{escape(f'{category.category}: captured by {category.mode}; {category.reason}.{more}')}[/]")
-    fields = ("documents", "chunks", "unchanged", "embed", "reuse", "write", "update", "remove")
-    print_counts("index", {index.index: index for index in made.indexes}, fields)
-    if made.seconds:
-        parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in made.seconds.items())
-        output.print(f"About {sum(made.seconds.values()):.0f} s, as fast as the last runs were ({parts}).")
-    else:
-        output.print("How long it takes is not known: no run has finished yet.")
-
-
-def _options(config: PipelineConfig, **options: Any) -> RunOptions:
-    """Return the options of the configuration, with those that the command line gives in their place."""
-    given = {name: value for name, value in options.items() if value}
-    if not given:
-        return config.options
-    of_file = config.options.model_dump(exclude_unset=True)
-    parameters = {**config.model_dump(exclude={"options"}), "options": {**of_file, **given}}
-    return validate_parameters(parameters, "the command line").options
-
-
-def _approvals(texts: Sequence[str] | None) -> dict[str, int]:
-    return dict(_approval(text) for text in texts or ())
-
-
-def _approval(text: str) -> tuple[str, int]:
-    category, separator, count = text.partition("=")
-    if not separator or not count.isdecimal():
-        raise typer.BadParameter(f"{text!r} is not CATEGORY=COUNT", param_hint="--approve-deletions")
-    return category, int(count)
 
 
 def _first_index(config: PipelineConfig) -> str:

@@ -11,7 +11,7 @@ from commands.shared import AsJson, Config, output, print_json, started
 from feature_store.config import DEFAULT_CONFIG, load_config
 
 if TYPE_CHECKING:
-    from feature_store.erasure import ErasedDocument
+    from feature_store.journal import ErasedDocument
     from pipelines.forget import Receipt
 
 NOT_COMPLETE = 6

@@ -36,7 +36,7 @@ def rejects(  # noqa: PLR0913, PLR0917 - one for each option
     if retry:
         if category or since or version != LATEST:
             raise typer.BadParameter("--retry takes --reason only")
-        from cli import run
+        from commands.running import run
 
         run(config, retry_rejects=reason or ["all"], as_json=as_json)
         return

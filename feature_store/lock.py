@@ -6,12 +6,16 @@ beside it only tells others who has it.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from feature_store.errors import ConfigurationError, LockedError
 from feature_store.files import write_json_atomically
+from feature_store.journal import require_no_erasure
+from feature_store.settings import Settings
 from feature_store.versions import now
 
 _held: dict[Path, FileLock] = {}
@@ -47,6 +51,22 @@ def release(data_dir: Path) -> None:
     if lock is not None:
         _note(data_dir).unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def held(settings: Settings, purpose: str) -> Iterator[None]:
+    """Hold the lock of the data folder.
+
+    Raises:
+        LockedError: if another process has it.
+        TerminalError: if an erasure was interrupted: what is there is neither with nor without the documents.
+    """
+    acquire(settings.data_dir, purpose)
+    try:
+        require_no_erasure(settings.feature_store_folder)
+        yield
+    finally:
+        release(settings.data_dir)
 
 
 def _locked(data_dir: Path) -> LockedError:

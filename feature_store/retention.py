@@ -92,14 +92,8 @@ def prune_store(settings: Settings, window: Window) -> Pruning:
         TerminalError: if an erasure was interrupted.
         TransientError: if Qdrant does not answer: which versions its collections need is not known then.
     """
-    from feature_store.erasure import require_no_erasure
-
-    lock.acquire(settings.data_dir, "prune")
-    try:
-        require_no_erasure(settings.feature_store_folder)
+    with lock.held(settings, "prune"):
         return prune(open_feature_store(settings.feature_store_folder), plan_for(settings, window))
-    finally:
-        lock.release(settings.data_dir)
 
 
 def plan_for(settings: Settings, window: Window) -> Pruning:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from feature_store import tables
-from feature_store.erasure import ErasedDocument, published_versions
+from feature_store.erasure import published_versions
+from feature_store.journal import ErasedDocument
 from feature_store.store import FeatureStore
 from feature_store.suppression import HIDDEN
 

@@ -23,24 +23,21 @@ from qdrant_client import QdrantClient
 
 from feature_store import lock, tables
 from feature_store.config import CategoryConfig, PipelineConfig
-from feature_store.erasure import (
-    ErasedDocument,
-    Erasure,
-    adopt,
-    count_rows_of,
-    erasure_path,
-    finish_erasure,
-    read_erasure,
-    remove_leftovers,
-    require_no_erasure,
-    rewrite_history,
-    save_erasure,
-)
+from feature_store.dataset import copies_folder
+from feature_store.erasure import adopt, count_rows_of, remove_leftovers, rewrite_history
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports, read_members, save_export
 from feature_store.files import write_json_atomically
 from feature_store.ids import document_id
 from feature_store.index import open_qdrant
+from feature_store.journal import (
+    ErasedDocument,
+    Erasure,
+    erasure_path,
+    finish_erasure,
+    read_erasure,
+    save_erasure,
+)
 from feature_store.parts import remove_folder
 from feature_store.rewriting import only, rewrite_table
 from feature_store.settings import Settings
@@ -117,16 +114,12 @@ def forget(
         TransientError: if a service does not answer: what was begun is resumed by ``resume``.
     """
     folder = settings.feature_store_folder
-    lock.acquire(settings.data_dir, "forget")
-    try:
-        require_no_erasure(folder)
+    with lock.held(settings, "forget"):
         with open_qdrant(settings) as client:
             require_no_load(client, settings.indexes_folder)
         suppress(folder, documents)
         save_erasure(folder, Erasure(started_at=now(), documents=dict(documents), from_warehouse=from_warehouse))
         return _Forgetting(settings, config).finish()
-    finally:
-        lock.release(settings.data_dir)
 
 
 def resume(settings: Settings, config: PipelineConfig) -> Receipt:
@@ -298,6 +291,9 @@ class _Forgetting:
     def _erase_from_files(self) -> None:
         for folder in _children(self.settings.runs_folder):
             self.counts["folders of part files"] += 1
+            remove_folder(folder)
+        for folder in _children(copies_folder(self.store.folder)):
+            self.counts["copies for reading"] += 1
             remove_folder(folder)
         for path in self._text_files():
             content = path.read_bytes().decode("utf-8", "surrogateescape")

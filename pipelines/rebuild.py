@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from qdrant_client import QdrantClient, models
 
+from feature_store import lock
 from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig
 from feature_store.digests import SetDigest, documents_digest, points_digest
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
@@ -28,7 +29,7 @@ from feature_store.store import FeatureStore, open_feature_store
 from feature_store.training import TrainingConfig
 from feature_store.vectors import VectorTable
 from feature_store.versions import Version, read_version
-from pipelines.release import compare_files, copy_name, describe_changed_documents, installed, locked, same_history
+from pipelines.release import compare_files, copy_name, describe_changed_documents, installed, same_history
 from steps.chunk.apply import COLUMNS, chunk_changes
 from steps.chunk.payload import payload_hash
 from steps.chunk.sliding_window import CHUNKER_VERSION
@@ -93,7 +94,7 @@ def rebuild_release(
     store = open_feature_store(settings.feature_store_folder)
     release = read_release(store.folder, name)
     wanted = [released for released in release.indexes if indexes is None or released.index in indexes]
-    with locked(settings, f"rebuild --as-of {name}"):
+    with lock.held(settings, f"rebuild --as-of {name}"):
         version = same_history(store, release)
         encoders = [_encoder_as_released(released, release) for released in wanted]
         comparisons = [_compare_documents(store, release, version)]

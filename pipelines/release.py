@@ -1,7 +1,6 @@
 """Releases: pinning documents, indexes and training sets that belong together, and looking what became of them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -14,7 +13,6 @@ from feature_store import lock
 from feature_store.config import IndexConfig, PipelineConfig
 from feature_store.digests import documents_digest, file_digest, points_digest
 from feature_store.encoders import load_encoder
-from feature_store.erasure import require_no_erasure
 from feature_store.errors import ReconciliationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports
 from feature_store.index import (
@@ -73,22 +71,6 @@ def copy_name(index: str, release: str) -> str:
     return f"{index}@{release}"
 
 
-@contextmanager
-def locked(settings: Settings, purpose: str) -> Iterator[None]:
-    """Hold the lock of the data folder.
-
-    Raises:
-        LockedError: if another process has it.
-        TerminalError: if an erasure was interrupted: what is there is neither with nor without the documents.
-    """
-    lock.acquire(settings.data_dir, purpose)
-    try:
-        require_no_erasure(settings.feature_store_folder)
-        yield
-    finally:
-        lock.release(settings.data_dir)
-
-
 def make_release(
     settings: Settings, config: PipelineConfig, name: str, message: str = "", version_name: str = LATEST
 ) -> tuple[Release, list[str]]:
@@ -105,7 +87,7 @@ def make_release(
     """
     store = open_feature_store(settings.feature_store_folder)
     require_new_name(store.folder, name)
-    with locked(settings, f"release {name}"):
+    with lock.held(settings, f"release {name}"):
         version = find_version(store.folder, version_name)
         indexes, notes = _pin_indexes(settings, store, config.indexes, version)
         exports = [record for record in list_exports(store.folder) if _is_of(record, version)]
@@ -160,7 +142,7 @@ def remove_release(settings: Settings, name: str) -> list[str]:
     """
     store = open_feature_store(settings.feature_store_folder)
     release = read_release(store.folder, name)
-    with locked(settings, f"release {name}"):
+    with lock.held(settings, f"release {name}"):
         removed = _remove_copies(settings, release) if release.indexes else []
         delete_release(store.folder, name)
     return removed

@@ -102,11 +102,13 @@ class _Work:
     counter: TokenCounter
 
     def export_id(self) -> str:
-        """Return the name of version, options and format; where the evaluation texts lie does not matter."""
-        options = self.training.model_dump(mode="json", exclude={"decontamination": {"files"}})
+        """Return the name of version, options and format; where tokenizer and evaluation texts lie does not matter."""
+        paths = {"tokenizer": True, "decontamination": {"files": {"__all__": {"path"}}}}
+        options = self.training.model_dump(mode="json", exclude=paths)
         since = [self.since.number, self.since.run_id] if self.since else None
         identity = [self.version.store_id, self.version.number, self.version.run_id, since, self.output.name, options]
-        return fingerprint([*identity, self.evaluation.digests, self.counter.fingerprint, EXPORT_VERSION])
+        kinds = [file.path.suffix for file in self.training.decontamination.files]
+        return fingerprint([*identity, self.evaluation.digests, kinds, self.counter.fingerprint, EXPORT_VERSION])
 
 
 def _require_categories(work: _Work) -> None:

@@ -306,7 +306,7 @@ def _compare_imitated(source: Source, comparison: Comparison, here: Whereabouts,
     ids, unknown = resolve_ids(source, comparison, drained.ids.values())
     unexplained = [raw_id for raw_id in unknown if id_key(raw_id) not in drained.fleeting]
     if unexplained:
-        return _start_anew(source, comparison, here, f"an event names {unexplained[0]!r}, which is nowhere to be found")
+        return _start_anew(source, comparison, here, "an event names a document that is nowhere to be found")
     for _ in compare_some(source, comparison, ids):
         pass
     if not drained.more and _count_is_off(source, comparison):

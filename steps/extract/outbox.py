@@ -56,7 +56,7 @@ def capture_by_outbox(source: Source, comparison: Comparison) -> Outcome:
                 pass
             reason = f"{drained.entries:,} entries were pending"
             return Outcome(whole=False, reason=reason, value=value, more=drained.more, entries=drained.parts)
-        drained.trouble = f"an entry names {unclear[0]!r}, which is nowhere to be found"
+        drained.trouble = "an entry names a document that is nowhere to be found"
     outcome = compare_everything(source, comparison, drained.trouble)
     return replace(outcome, value=value, more=drained.more, entries=drained.parts)
 

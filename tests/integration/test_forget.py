@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 import commands.forget
 from feature_store import lock
 from feature_store.config import PipelineConfig, RunOptions, validate_parameters
-from feature_store.erasure import erasure_path, read_erasure
 from feature_store.errors import ConfigurationError, LockedError, TerminalError
 from feature_store.exports import MEMBERS, ExportedFile, ExportRecord, list_exports, read_members, save_export
 from feature_store.files import write_json_atomically
 from feature_store.ids import document_id
 from feature_store.index import Lease, collection_names, open_qdrant, read_metadata, write_metadata
 from feature_store.index_record import IndexRecord
+from feature_store.journal import erasure_path, read_erasure
 from feature_store.settings import Settings
 from feature_store.suppression import read_suppressed
 from feature_store.versions import now, version_numbers

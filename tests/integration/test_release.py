@@ -11,7 +11,6 @@ import pytest
 from feature_store import lock
 from feature_store.config import PipelineConfig
 from feature_store.digests import documents_digest, file_digest
-from feature_store.erasure import Erasure, erasure_path
 from feature_store.errors import ConfigurationError, LockedError, ReconciliationError, TerminalError
 from feature_store.exports import ExportedFile, ExportRecord, list_exports, read_export, save_export
 from feature_store.index import (
@@ -23,6 +22,7 @@ from feature_store.index import (
     write_metadata,
 )
 from feature_store.index_record import IndexRecord
+from feature_store.journal import Erasure, erasure_path
 from feature_store.names import add_tag
 from feature_store.releases import list_releases, read_release
 from feature_store.store import IS_LIVE

@@ -18,7 +18,10 @@ from feature_store.errors import (
     TooManyRejectsError,
 )
 
-COMMANDS = ["run", "plan", "watch", "doctor", "search", "status", "warehouse", "dashboard"]
+COMMANDS = [
+    *("run", "plan", "watch", "versions", "show", "diff", "tag", "prune", "export", "release", "rebuild", "explain"),
+    *("forget", "rejects", "quality", "report", "doctor", "search", "status", "warehouse", "dashboard"),
+]
 IMPORTS = ["json", "distributions", "docstrings", "samples"]
 
 

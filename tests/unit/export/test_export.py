@@ -259,6 +259,20 @@ def test_the_export_id_follows_from_what_decides_the_bytes(many, tmp_path):
     assert export(many, tmp_path / "6", "parquet").export_id == ids[0]
 
 
+def test_which_texts_of_a_file_count_is_part_of_the_export_id(many, tmp_path):
+    for name in ("a.jsonl", "a.txt"):
+        (tmp_path / name).write_text('{"question": "one", "answer": "two"}\n', encoding="utf-8")
+    files = [
+        {"path": str(tmp_path / "a.jsonl"), "field": "question"},
+        {"path": str(tmp_path / "a.jsonl"), "field": "answer"},
+        {"path": str(tmp_path / "a.txt"), "field": "question"},
+    ]
+    made = [
+        export(many, tmp_path / str(number), decontamination={"files": [file]}) for number, file in enumerate(files)
+    ]
+    assert len({record.export_id for record in made}) == 3
+
+
 def test_pairs_of_near_duplicates_are_told_most_similar_first(corpus, tmp_path):
     corpus.commit({"a": text_of("a", 200), "b": text_of("b", 200)})
     corpus.commit({"a2": edited(text_of("a", 200), 100), "b2": edited(text_of("b", 200), 30, 60, 90)})

@@ -71,7 +71,7 @@ def test_ids_that_the_server_spells_wrongly_lose_no_change(started, writer, data
 def test_an_event_that_nothing_explains_is_a_reason_to_compare_everything(started, writer, database):
     identifier = uuid.uuid4()
     database["notes"].insert_one(note(identifier, "inserted"))
-    assert "which is nowhere to be found" in whole(started, database)
+    assert "names a document that is nowhere to be found" in whole(started, database)
 
 
 def test_a_document_that_came_went_and_came_back_does_not_explain_itself(started, database):
@@ -82,7 +82,7 @@ def test_a_document_that_came_went_and_came_back_does_not_explain_itself(started
     database["notes"].insert_one(note(identifier, "inserted"))
     database["notes"].delete_many({"body": "inserted"})
     database["notes"].insert_one(note(identifier, "inserted"))
-    assert "which is nowhere to be found" in whole(started, database)
+    assert "names a document that is nowhere to be found" in whole(started, database)
     assert len(started.live()) == 4
 
 

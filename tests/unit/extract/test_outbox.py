@@ -132,7 +132,7 @@ def test_an_id_that_lost_its_type_still_names_its_document(started, writer, data
 def test_an_entry_that_nothing_explains_asks_for_a_whole_comparison(started, writer, database):
     database["notes"].insert_one(note("unannounced", "x"))
     writer.announce("something else", "insert")
-    assert "an entry names 'something else', which is nowhere to be found" in whole(started, database)
+    assert "an entry names a document that is nowhere to be found" in whole(started, database)
     assert "unannounced" in started.live()
 
 

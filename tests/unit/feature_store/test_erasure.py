@@ -9,20 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_store.erasure import (
-    ErasedDocument,
-    Erasure,
-    adopt,
-    count_rows_of,
-    finish_erasure,
-    read_erasure,
-    remove_leftovers,
-    require_no_erasure,
-    rewrite_history,
-    save_erasure,
-)
+from feature_store.erasure import adopt, count_rows_of, remove_leftovers, rewrite_history
 from feature_store.errors import TerminalError
 from feature_store.ids import document_id
+from feature_store.journal import (
+    ErasedDocument,
+    Erasure,
+    finish_erasure,
+    read_erasure,
+    require_no_erasure,
+    save_erasure,
+)
 from feature_store.retention import remove_unpublished
 from feature_store.store import table_path
 from feature_store.versions import now, version_numbers

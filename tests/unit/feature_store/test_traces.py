@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store.erasure import ErasedDocument
 from feature_store.ids import document_id
+from feature_store.journal import ErasedDocument
 from feature_store.traces import Traces, gather, known_documents, search_files
 from tests.flow import Flow, note, notes_config
 

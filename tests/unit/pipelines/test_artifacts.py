@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from feature_store.erasure import ErasedDocument
 from feature_store.ids import document_id
+from feature_store.journal import ErasedDocument
 from feature_store.traces import Traces
 from pipelines.artifacts import NOTE, clean_file
 

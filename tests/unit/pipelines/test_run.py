@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-import cli
+from commands.running import _options
 from feature_store.config import RunOptions, load_config
 from pipelines.run import _with_options
 
@@ -30,7 +30,7 @@ def test_other_options_take_the_place_of_those_in_the_file(config, tmp_path):
 
 def test_the_command_line_adds_to_the_options_of_the_file(config):
     of_file = load_config(config)
-    assert cli._options(of_file, None, None, None) == of_file.options
-    assert cli._options(of_file, None, ["articles=5"], 20) == RunOptions(
+    assert _options(of_file) == of_file.options
+    assert _options(of_file, approved_deletions={"articles": 5}, max_changes=20) == RunOptions(
         capture="hash", max_changes=20, approved_deletions={"articles": 5}
     )
