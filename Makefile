@@ -60,6 +60,10 @@ bench-incremental: $(INSTALLED) ## Measure what a run costs when little has chan
 bench-versions: $(INSTALLED) ## Measure what versions cost: disk, commits, diff, pruning
 	$(BIN)/python -m benchmarks.versions
 
+.PHONY: bench-export
+bench-export: $(INSTALLED) ## Measure what an export costs, and that its memory stays flat
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.export
+
 .PHONY: lock
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --no-header \

@@ -10,8 +10,6 @@ The exit code is 1 if a result is wrong or memory grows; a goal of speed that is
 
 import argparse
 import json
-import os
-import platform
 import random
 import resource
 import subprocess
@@ -20,11 +18,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.report import Results, finish
 
 SEED = 5
 SIZES = (10_000, 30_000, 100_000)
@@ -49,63 +47,23 @@ class Row:
     counts: dict[str, int]
 
 
-@dataclass
-class Check:
-    """A goal; ``decides`` says that the benchmark fails when it is missed."""
-
-    name: str
-    value: float | int | str | list[str]
-    goal: str
-    holds: bool
-    decides: bool
-
-
-@dataclass
-class Results:
-    """What was measured so far."""
-
-    rows: list[Row] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-
-    def check(self, name: str, value: Any, goal: str, *, holds: bool, decides: bool = True) -> None:
-        """Note whether a goal was reached, and show it."""
-        self.checks.append(Check(name, value, goal, holds, decides))
-        print(f"  {'holds ' if holds else 'MISSED'} {name}: {value} (goal: {goal})", flush=True)
-
-
 def main() -> int:
     """Measure, write the results, and say whether they are right."""
     arguments = _arguments()
     if arguments.child:
         return _child(arguments.child, arguments.folder, arguments.sizes[0], arguments.format)
-    started, results = time.perf_counter(), Results()
+    results = Results()
     with tempfile.TemporaryDirectory(prefix="export-", dir=arguments.folder) as folder:
         for size in arguments.sizes:
             measure(Path(folder) / str(size), size, arguments.format, results)
     compare_memory(results)
-    report = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "processors": os.cpu_count(),
-            "architecture": platform.machine(),
-            "python": platform.python_version(),
-        },
-        "versions": {name: version(name) for name in ("pylance", "pyarrow", "rensa", "tokenizers")},
-        "format": arguments.format,
-        "corpus": {
-            "words": WORDS,
-            "equal": f"one in {EQUAL_EVERY}",
-            "near": f"one in {NEAR_EVERY}, {WORDS_CHANGED} words changed",
-        },
-        "seconds": round(time.perf_counter() - started, 1),
-        "rows": [asdict(row) for row in results.rows],
-        "checks": [asdict(check) for check in results.checks],
+    corpus = {
+        "words": WORDS,
+        "equal": f"one in {EQUAL_EVERY}",
+        "near": f"one in {NEAR_EVERY}, {WORDS_CHANGED} words changed",
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    missed = [check for check in results.checks if not check.holds]
-    print(f"{len(results.checks) - len(missed)} of {len(results.checks)} goals reached; {arguments.output}")
-    return 1 if any(check.decides for check in missed) else 0
+    libraries = ("pylance", "pyarrow", "rensa", "tokenizers")
+    return finish(results, arguments.output, libraries, format=arguments.format, corpus=corpus)
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,9 +13,6 @@ with exit code 0.
 """
 
 import argparse
-import json
-import os
-import platform
 import random
 import shutil
 import sys
@@ -23,9 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,6 +29,7 @@ from typing import Any
 from loguru import logger
 from pymongo.database import Database
 
+from benchmarks.report import Results, finish
 from feature_store.config import EncoderConfig, PipelineConfig, load_config, validate_parameters
 from feature_store.encoders import Encoder, load_encoder
 from feature_store.index import open_qdrant
@@ -92,37 +89,6 @@ class Row:
     new_texts: int | None = None
 
 
-@dataclass
-class Check:
-    """A goal; ``decides`` says that the benchmark fails when it is missed."""
-
-    name: str
-    value: float | int | str | list[str]
-    goal: str
-    holds: bool
-    decides: bool
-
-
-@dataclass
-class Results:
-    """What was measured so far."""
-
-    rows: list[Row] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-
-    def add(self, row: Row) -> Row:
-        """Note a run, and show it."""
-        self.rows.append(row)
-        shown = {name: value for name, value in asdict(row).items() if name not in {"stages", "corpus"}}
-        print(row.corpus, ", ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
-        return row
-
-    def check(self, check: Check) -> None:
-        """Note whether a goal was reached, and show it."""
-        self.checks.append(check)
-        print(f"  {'holds ' if check.holds else 'MISSED'} {check.name}: {check.value} (goal: {check.goal})", flush=True)
-
-
 class TimedFlow(DrainingFlow):
     """A flow that notes how long each of its stages took."""
 
@@ -166,7 +132,7 @@ def main() -> int:
     """Measure, write the results, and say whether they are right."""
     arguments = _arguments()
     logger.remove()
-    started, results = time.perf_counter(), Results()
+    results = Results()
     with tempfile.TemporaryDirectory(prefix="incremental-") as folder:
         corpora = [large_corpus(arguments.documents), corpus_like_the_peers()]
         described = {corpus.name: describe(corpus) for corpus in corpora}
@@ -175,27 +141,15 @@ def main() -> int:
             with open_warehouse(Settings(data_dir=place / "source", _env_file=None)) as database:
                 fill(database, corpus)
                 Measurement(corpus, place, database, results).run()
-    report = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "processors": os.cpu_count(),
-            "architecture": platform.machine(),
-            "python": platform.python_version(),
-        },
-        "versions": {name: version(name) for name in ("pylance", "qdrant-client", "pymongo", "nx-27017")},
-        "encoder": "tests/stand_in.py: a hash of the text, not a model; but for the phases with the real model",
-        "stages": "called one after another in one process, without ZenML (tests/flow.py)",
-        "corpora": described,
-        "peers": PEERS,
-        "seconds": round(time.perf_counter() - started, 1),
-        "rows": [asdict(row) for row in results.rows],
-        "checks": [asdict(check) for check in results.checks],
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    missed = [check for check in results.checks if not check.holds]
-    print(f"{len(results.checks) - len(missed)} of {len(results.checks)} goals reached; {arguments.output}")
-    return 1 if any(check.decides for check in missed) else 0
+    return finish(
+        results,
+        arguments.output,
+        ("pylance", "qdrant-client", "pymongo", "nx-27017"),
+        encoder="tests/stand_in.py: a hash of the text, not a model; but for the phases with the real model",
+        stages="called one after another in one process, without ZenML (tests/flow.py)",
+        corpora=described,
+        peers=PEERS,
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -401,15 +355,15 @@ class Measurement:
             points_removed=report.removed,
             points=report.points,
         )
-        return self.results.add(row)
+        return self.results.add(row, hidden=["stages"])
 
     def require(self, mode: str, what: str, value: Any, goal: str, *, holds: bool) -> None:
         """Note a result that has to be right."""
-        self.results.check(Check(f"{self.corpus.name}, {mode}, {what}", value, goal, holds, decides=True))
+        self.results.check(f"{self.corpus.name}, {mode}, {what}", value, goal, holds=holds)
 
     def hope(self, mode: str, what: str, value: Any, goal: str, *, holds: bool) -> None:
         """Note a goal of speed."""
-        self.results.check(Check(f"{self.corpus.name}, {mode}, {what}", value, goal, holds, decides=False))
+        self.results.check(f"{self.corpus.name}, {mode}, {what}", value, goal, holds=holds, decides=False)
 
     def compare_with_peers(self, row: Row, what: str, best: float) -> None:
         """Set the seconds of a run beside those of the best peer, where the corpus is one like theirs."""

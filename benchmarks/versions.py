@@ -9,9 +9,6 @@ The exit code is 1 if a result is wrong; a goal of speed or size that is missed 
 """
 
 import argparse
-import json
-import os
-import platform
 import random
 import shutil
 import statistics
@@ -19,15 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from benchmarks.report import Results, finish
 from feature_store import schema
 from feature_store.commit import ChangeSet, RunDescription, commit
 from feature_store.history import compare_versions, list_versions
@@ -72,68 +68,14 @@ class Row:
     added_share: float | None = None
 
 
-@dataclass
-class Check:
-    """A goal; ``decides`` says that the benchmark fails when it is missed."""
-
-    name: str
-    value: float | int | str
-    goal: str
-    holds: bool
-    decides: bool
-
-
-@dataclass
-class Results:
-    """What was measured so far."""
-
-    rows: list[Row] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-
-    def add(self, row: Row) -> Row:
-        """Note a figure, and show it."""
-        self.rows.append(row)
-        shown = {name: value for name, value in asdict(row).items() if value is not None}
-        print(", ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
-        return row
-
-    def require(self, name: str, problem: str) -> None:
-        """Note a result that has to be right: there is no ``problem``."""
-        self._note(Check(name, problem or "right", "right", not problem, decides=True))
-
-    def hope(self, name: str, value: float, goal: float, unit: str) -> None:
-        """Note a goal of speed or size."""
-        self._note(Check(name, value, f"below {goal} {unit}", value < goal, decides=False))
-
-    def _note(self, check: Check) -> None:
-        self.checks.append(check)
-        print(f"  {'holds ' if check.holds else 'MISSED'} {check.name}: {check.value} (goal: {check.goal})", flush=True)
-
-
 def main() -> int:
     """Measure, write the results, and say whether they are right."""
     arguments = _arguments()
-    started, results = time.perf_counter(), Results()
+    results = Results()
     with tempfile.TemporaryDirectory(prefix="versions-") as folder:
         Measurement(Path(folder), arguments.documents, results).run(arguments.versions)
-    report = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "processors": os.cpu_count(),
-            "architecture": platform.machine(),
-            "python": platform.python_version(),
-        },
-        "versions": {name: version(name) for name in ("pylance", "pyarrow")},
-        "documents": {"count": arguments.documents, "characters": CHARACTERS, "changed_by_a_run": SHARE},
-        "seconds": round(time.perf_counter() - started, 1),
-        "rows": [asdict(row) for row in results.rows],
-        "checks": [asdict(check) for check in results.checks],
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    missed = [check for check in results.checks if not check.holds]
-    print(f"{len(results.checks) - len(missed)} of {len(results.checks)} goals reached; {arguments.output}")
-    return 1 if any(check.decides for check in missed) else 0
+    documents = {"count": arguments.documents, "characters": CHARACTERS, "changed_by_a_run": SHARE}
+    return finish(results, arguments.output, ("pylance", "pyarrow"), documents=documents)
 
 
 def _arguments() -> argparse.Namespace:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipelines.forget import Receipt
 
 NOT_COMPLETE = 6
+_HOLD_DOCUMENTS = {"documents", "rejects", "points", "warehouse"}
 
 
 def forget(
@@ -36,6 +37,8 @@ def forget(
     """
     if bool(documents) == resume:
         raise typer.BadParameter("give documents, or --resume")
+    if resume and from_warehouse:
+        raise typer.BadParameter("--resume completes what was begun: forget with --from-warehouse after it")
     if as_json and not (yes or resume):
         raise typer.BadParameter("--json asks no question: add --yes")
     pipeline_config = load_config(config)
@@ -69,6 +72,12 @@ def _confirm(named: "Mapping[str, ErasedDocument]", *, from_warehouse: bool) -> 
 
 def _print_receipt(receipt: "Receipt") -> None:
     output.print(f"Forgotten: {len(receipt.document_ids):,} documents.")
+    for identifier in receipt.unknown:
+        output.print(
+            f"[yellow]The feature store does not know {identifier}: it is kept out from now on.[/]", soft_wrap=True
+        )
+    if not receipt.erased.keys() & _HOLD_DOCUMENTS:
+        output.print("[yellow]Nothing of them was there. Were the names right?[/]")
     table = Table("place", "erased", box=None)
     for place, count in receipt.erased.items():
         table.add_row(place, f"{count:,}")

@@ -121,7 +121,9 @@ def tag(
 
 def prune(
     keep: Annotated[int | None, typer.Option(min=1, help="Keep the newest so many versions.")] = None,
-    keep_days: Annotated[float | None, typer.Option(min=0, help="Keep the versions of so many days.")] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(min=0, max=100_000, help="Keep the versions of so many days.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:

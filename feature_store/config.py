@@ -154,6 +154,9 @@ class LanguageExpectation(Strict):
     def bounds_something(self) -> Self:
         if self.at_least is None and self.at_most is None:
             raise ValueError("`at_least` or `at_most` must be given")
+        floor, ceiling = (bound.fail if bound else None for bound in (self.at_least, self.at_most))
+        if floor is not None and ceiling is not None and floor > ceiling:
+            raise ValueError(f"`at_least` {floor} is above `at_most` {ceiling}, so every run would fail; exchange them")
         return self
 
 

@@ -360,7 +360,7 @@ class TrainingDataset(Handle):
 
         Raises:
             ConfigurationError: if there is no such split.
-            TerminalError: if the files are gone.
+            TerminalError: if the files are gone, or the split has no documents.
         """
         import datasets
 
@@ -372,6 +372,8 @@ class TrainingDataset(Handle):
                 "moved, or removed because a document in it was erased.",
                 "Make it again: `zenml pipeline run training_dataset_pipeline`.",
             )
+        if not self.splits[split]:  # where there are no files for it, the library does not know it
+            raise TerminalError(f"The split {split!r} of the training set has no documents.", "Take another split.")
         if self.format == "huggingface":
             whole: datasets.DatasetDict = datasets.load_from_disk(str(self.folder))
             return whole[split]

@@ -16,7 +16,7 @@ from typing import Any
 import lance
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from feature_store import tables
 from feature_store.commit import Proposal
@@ -163,6 +163,8 @@ def jensen_shannon_distance(before: Mapping[int, int], now: Mapping[int, int]) -
     It is the square root of the Jensen-Shannon divergence to the base 2 (D. Endres and J. Schindelin, A New Metric for
     Probability Distributions, IEEE Transactions on Information Theory 49, 2003).
     """
+    if not (before and now):
+        return 0.0 if not (before or now) else 1.0  # nothing in common
     p, q = _distributions(before, now, added=0.0)
     middle = (p + q) / 2
     divergence = sum(np.sum(part[part > 0] * np.log2(part[part > 0] / middle[part > 0])) / 2 for part in (p, q))
@@ -184,10 +186,11 @@ def _read(folder: Path, version: Version) -> _Stored | None:
     path = _path(folder, version.number)
     if not path.exists():
         return None
-    content = json.loads(path.read_bytes())
-    if (content["format"], content["run_id"]) != (_FORMAT, version.run_id):
-        return None
-    return _Stored.model_validate(content)
+    try:
+        stored = _Stored.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None  # damaged, or of another format: it follows from the table, and is measured anew
+    return stored if (stored.format, stored.run_id) == (_FORMAT, version.run_id) else None
 
 
 def _path(folder: Path, number: int) -> Path:

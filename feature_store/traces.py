@@ -13,11 +13,14 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from feature_store import tables
+from feature_store import schema, tables
 from feature_store.erasure import published_versions
+from feature_store.exports import ExportRecord
 from feature_store.journal import ErasedDocument
+from feature_store.releases import Release, ReleasedIndex
 from feature_store.store import FeatureStore
 from feature_store.suppression import HIDDEN
+from feature_store.versions import Version
 
 SHORTEST = 8
 SLICE = 48
@@ -25,7 +28,15 @@ SLICES_PER_TEXT = 64
 SEARCHED = 64  # phrases that files are searched for
 _POSITION_KEYS = {"mode", "rules", "source", "value"}
 _TEXT_COLUMNS = ["title", "url", "external_id", "text", "metadata"]
-_OTHER_COLUMNS = ["source_id", *_TEXT_COLUMNS, "author"]
+_OTHER_COLUMNS = ["source_id", *_TEXT_COLUMNS, "author", "category", "language", "text_format"]
+# What every file of the product is made of: whose `_id` or title is such a word cannot be told by it.
+_OWN_WORDS = "\0".join(
+    [
+        *("documents", "rejects", "versions", "releases", "huggingface", "timestamp"),
+        *(name for table in (schema.DOCUMENTS, schema.REJECTS, schema.INDEX_RECORD) for name in table.names),
+        *(name for record in (Version, Release, ReleasedIndex, ExportRecord) for name in record.model_fields),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Traces:
     @cached_property
     def _names(self) -> re.Pattern[str]:
         # A short id is no more than a word, unless it is quoted.
-        names = [*self.documents, *(name for name in self.source_ids if len(name) >= SHORTEST)]
+        names = [*self.documents, *(name for name in self.source_ids if _is_telling(name))]
         quoted = [form for name in self.source_ids for form in (repr(name), json.dumps(name))]
         whole = [rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(names, key=len, reverse=True)]
         return re.compile("|".join([*whole, *(re.escape(form) for form in quoted)]))
@@ -90,7 +101,10 @@ class Traces:
                 return {**value, "value": None} if self._spelled_in(value["value"]) else value
             case dict():
                 kept = {key: self._without_unnamed(key, item) for key, item in value.items()}
-                return {self.hidden(key): self.hidden_in(item) for key, item in kept.items()}
+                # A key that could be the name of a field is one: without it the file could not be read any more.
+                return {
+                    key if key.isidentifier() else self.hidden(key): self.hidden_in(item) for key, item in kept.items()
+                }
             case _:
                 return value
 
@@ -98,7 +112,7 @@ class Traces:
         """Return what files are searched for: ids, and phrases of which no other document has any."""
         phrases = sorted(self.phrases)
         step = -(-len(phrases) // SEARCHED) or 1
-        names = [name for name in self.source_ids if len(name) >= SHORTEST and name not in self.shared]
+        names = [name for name in self.source_ids if _is_telling(name) and name not in self.shared]
         return [text.encode("utf-8", "surrogatepass") for text in [*self.documents, *names, *phrases[::step]]]
 
     def _is_of(self, row: dict[str, Any]) -> bool:
@@ -126,7 +140,8 @@ def known_documents(store: FeatureStore, documents: Mapping[str, ErasedDocument]
 def gather(store: FeatureStore, documents: Mapping[str, ErasedDocument]) -> Traces:
     """Return what these documents are recognised by, from all that the feature store holds of them at any version."""
     known = known_documents(store, documents)
-    phrases = {phrase for row in _rows(store, documents, [*_TEXT_COLUMNS, "excerpt"]) for phrase in _phrases_of(row)}
+    rows = _rows(store, documents, [*_TEXT_COLUMNS, "excerpt"])
+    phrases = {phrase for row in rows for phrase in _phrases_of(row) if _is_telling(phrase)}
     names = {document.source_id for document in known.values() if document.source_id}
     shared = _shared(store, {*phrases, *names}, known.keys())
     return Traces(known, frozenset(phrases - shared), frozenset(shared))
@@ -157,6 +172,10 @@ def _phrases_of(row: Mapping[str, Any]) -> Iterator[str]:
     for value in _texts_in(json.loads(row.get("metadata") or "null")):
         yield from _slices(value, 1)
     yield from _slices(row.get("text") or "", SLICES_PER_TEXT)
+
+
+def _is_telling(text: str) -> bool:
+    return len(text) >= SHORTEST and text not in _OWN_WORDS
 
 
 def _slices(text: str, most: int) -> Iterator[str]:

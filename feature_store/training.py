@@ -124,7 +124,9 @@ def load_training_config(path: Path = DEFAULT_TRAINING_CONFIG) -> TrainingConfig
     folder = path.resolve().parent
     files = [file.model_copy(update={"path": folder / file.path}) for file in training.decontamination.files]
     decontamination = training.decontamination.model_copy(update={"files": files})
-    return training.model_copy(update={"decontamination": decontamination})
+    tokenizer = folder / training.tokenizer
+    where = {"tokenizer": str(tokenizer)} if tokenizer.exists() else {}  # otherwise a name
+    return training.model_copy(update={"decontamination": decontamination, **where})
 
 
 def validate_training(training: Any, origin: str) -> TrainingConfig:

@@ -70,13 +70,14 @@ def clean_file(path: str, content: str, traces: Traces) -> str:
 
 
 def _clean_line(line: str, traces: Traces) -> str:
-    if not traces.are_in(line):
-        return line
-    end = "\n" if line.endswith("\n") else ""
     try:
         entry = json.loads(line)
     except ValueError:
         entry = None
+    # JSON may spell other letters than those of ASCII by their numbers.
+    if not (traces.are_in(line) or (entry is not None and traces.are_in(json.dumps(entry, ensure_ascii=False)))):
+        return line
+    end = "\n" if line.endswith("\n") else ""
     if not isinstance(entry, dict):
         return HIDDEN + end
     return json.dumps({**traces.hidden_in(entry), "message": HIDDEN}, ensure_ascii=False) + end

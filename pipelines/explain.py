@@ -30,6 +30,8 @@ from warehouse.connection import open_warehouse
 
 CONTEXT_CHARACTERS = 160
 _CHUNKS_PER_SCROLL = 1000
+_CHUNK_FIELDS = ("position", "start", "end", "token_count", "heading_path", "text")
+_PAYLOAD_FIELDS = {"document_id", "category", "source_id", *_CHUNK_FIELDS}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SHOWN_FIELDS = ["title", "url", "author", "published_at", "updated_at", "external_id", "language"]
 _COLUMNS = [
@@ -168,7 +170,7 @@ def explain(settings: Settings, config: PipelineConfig, identifier: str) -> Expl
     if newest is None:
         raise TerminalError("The feature store has no version yet.", "Run the feature pipeline.")
     problems: list[str] = []
-    asked = identifier.strip()
+    asked = identifier.strip().encode("utf-8", "backslashreplace").decode()  # a terminal may give any bytes
     asked = asked.lower() if _UUID.fullmatch(asked) else asked
     indexes: list[HoldingIndex] = []
     points: list[tuple[str, Row]] = []
@@ -176,7 +178,7 @@ def explain(settings: Settings, config: PipelineConfig, identifier: str) -> Expl
     try:
         if settings.qdrant_url is not None or settings.qdrant_folder.is_dir():  # opening local mode would make it
             with open_qdrant(settings) as client:
-                collections = _our_collections(client)
+                collections = _our_collections(client, [index.name for index in config.indexes])
                 points = [] if known else _points(client, collections, asked)
                 known = known or next((payload["document_id"] for _, payload in points), None)
                 indexes = [] if known is None else _holding_indexes(client, collections, known)
@@ -214,7 +216,7 @@ def _known_id(store: FeatureStore, newest: Version, asked: str) -> str | None:
         if not separator:
             return None
         # As the store writes it, or as somebody copied it from the warehouse: without its type.
-        texts = [source, *(source_id(form) for form in other_forms(source))]
+        texts = [source, *(source_id(form) for form in (source, *other_forms(source)))]
         candidates = [id_of_document(category, text) for text in texts]
     suppressed = read_suppressed(store.folder)
     for candidate in candidates:
@@ -291,8 +293,11 @@ def _origin(store: FeatureStore, number: int) -> Origin:
     )
 
 
-def _our_collections(client: QdrantClient) -> dict[str, tuple[IndexMetadata, bool]]:
-    """Return what every collection of this pipeline says of itself, and whether an alias of its index points to it."""
+def _our_collections(client: QdrantClient, configured: Sequence[str]) -> dict[str, tuple[IndexMetadata, bool]]:
+    """Return what every collection of this pipeline says of itself, and whether an alias of its index points to it.
+
+    Those that serve come first, and among them those of ``configured`` indexes before those of rebuilt ones.
+    """
     serving = {(alias.alias_name, alias.collection_name) for alias in retrying()(client.get_aliases).aliases}
     found: dict[str, tuple[IndexMetadata, bool]] = {}
     for name in collection_names(client):
@@ -302,7 +307,12 @@ def _our_collections(client: QdrantClient) -> dict[str, tuple[IndexMetadata, boo
             continue  # somebody else's
         if metadata is not None:
             found[name] = (metadata, (metadata.index, name) in serving)
-    return dict(sorted(found.items(), key=lambda item: (not item[1][1], item[0])))
+
+    def place(name: str) -> tuple[bool, bool, str]:
+        metadata, is_serving = found[name]
+        return not is_serving, metadata.index not in configured, name
+
+    return {name: found[name] for name in sorted(found, key=place)}
 
 
 def _points(
@@ -315,6 +325,7 @@ def _points(
         (collection, dict(record.payload or {}))
         for collection in collections
         for record in retrying()(client.retrieve, collection, ids=[point], with_payload=True)
+        if _is_chunk(record)
     ]
 
 
@@ -342,15 +353,19 @@ def _chunks(client: QdrantClient, collection: str, document: str) -> Iterator[Fo
             offset=offset,
             with_payload=True,
         )
-        for record in records:
+        for record in filter(_is_chunk, records):
             yield _found_chunk(collection, str(record.id), dict(record.payload or {}))
         if offset is None:
             return
 
 
 def _found_chunk(collection: str, point: str, payload: Row) -> FoundChunk:
-    fields = ("position", "start", "end", "token_count", "heading_path", "text")
-    return FoundChunk(chunk_id=point, collection=collection, **{name: payload[name] for name in fields})
+    return FoundChunk(chunk_id=point, collection=collection, **{name: payload[name] for name in _CHUNK_FIELDS})
+
+
+def _is_chunk(record: models.Record) -> bool:
+    # Anybody may put points into a collection, or change payloads.
+    return (record.payload or {}).keys() >= _PAYLOAD_FIELDS
 
 
 def _chunk_in_context(

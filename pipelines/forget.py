@@ -5,8 +5,11 @@ journal says what is under way; while it is there no run begins. Every step can 
 doing all of them again. At the end everything is searched, a receipt is written, and the journal goes.
 """
 
+import fcntl
+import json
+import os
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -16,6 +19,7 @@ from typing import Any
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field
 from pymongo.database import Database
@@ -46,6 +50,7 @@ from feature_store.suppression import suppress, suppression_path
 from feature_store.traces import Traces, gather, known_documents, search_files
 from feature_store.versions import now
 from pipelines.artifacts import clean_file, erase_from_artifacts, search_artifacts
+from steps.export.place import MANIFEST
 from steps.extract.ids import raw_ids, text_of_id
 from steps.extract.keys import other_forms
 from steps.extract.read import read_documents, read_ids
@@ -170,10 +175,11 @@ class _Forgetting:
         for step in (
             self._erase_from_warehouse,
             self._erase_from_qdrant,
-            self._erase_from_tables,
-            self._erase_from_exports,
             self._erase_from_files,
             self._erase_from_artifacts,
+            self._erase_from_tables,  # so late: after an interruption they still tell by what files are recognised
+            self._erase_from_exports,  # after them: what is read of the old tables is registered by now, or never
+            self._erase_copies,
         ):
             step()
             self.journal = self.journal.model_copy(update={"counts": dict(self.counts)})
@@ -265,19 +271,29 @@ class _Forgetting:
         adopt(self.store, self.journal.rewritten)
 
     def _erase_from_exports(self) -> None:
+        for unfinished in list(self.settings.data_dir.rglob("*.unfinished")):
+            if unfinished.is_dir():
+                _remove_if_dead(unfinished)
+            else:
+                unfinished.unlink()
+        places = _places_of_exports(self.settings.data_dir)
         for record in list_exports(self.store.folder):
             batches = list(read_members(self.store.folder, record.export_id))
             erased = pa.array(self.ids, pa.string())
             kept = [
                 batch.filter(pc.invert(pc.is_in(batch.column("document_id"), value_set=erased))) for batch in batches
             ]
-            lost = sum(batch.num_rows for batch in batches) - sum(batch.num_rows for batch in kept)
             is_ours = record.folder.resolve().is_relative_to(self.settings.data_dir)
+            folders = places.get(record.export_id, [])
+            if is_ours and not (record.folder / MANIFEST).exists():
+                folders = [*folders, record.folder]
+            members = {name for batch in batches for name in batch.column("document_id").to_pylist()}
+            listed = {name for folder in {record.folder, *folders} for name in _listed_as_gone(record, folder)}
+            lost = len((members | listed) & self.journal.documents.keys())
             forgotten = record.forgotten + lost
             if lost:
                 self.counts["export members"] += lost
-                if is_ours:
-                    self.counts["export files"] += _remove_files(record)
+                self.counts["export files"] += sum(_remove_files(record, folder) for folder in folders)
                 changed = {"forgotten": forgotten, **({"files": []} if is_ours else {})}
                 save_export(self.store.folder, record.model_copy(update=changed), kept)
             if forgotten and not is_ours:
@@ -289,11 +305,10 @@ class _Forgetting:
                 self.left.append(f"The files of the export {record.export_id} were removed: export again.")
 
     def _erase_from_files(self) -> None:
+        for unfinished in list(self.settings.data_dir.rglob(".*.json.[0-9]*")):
+            unfinished.unlink(missing_ok=True)  # of a process that died while it wrote
         for folder in _children(self.settings.runs_folder):
             self.counts["folders of part files"] += 1
-            remove_folder(folder)
-        for folder in _children(copies_folder(self.store.folder)):
-            self.counts["copies for reading"] += 1
             remove_folder(folder)
         for path in self._text_files():
             content = path.read_bytes().decode("utf-8", "surrogateescape")
@@ -303,6 +318,11 @@ class _Forgetting:
                 unfinished = path.with_name(f".{path.name}.unfinished")
                 unfinished.write_bytes(cleaned.encode("utf-8", "surrogateescape"))
                 unfinished.replace(path)
+
+    def _erase_copies(self) -> None:
+        for folder in _children(copies_folder(self.store.folder)):
+            self.counts["copies for reading"] += 1
+            remove_folder(folder)
 
     def _erase_from_artifacts(self) -> None:
         changes = erase_from_artifacts(self.traces)
@@ -349,7 +369,15 @@ class _Forgetting:
         return count
 
     def _text_files(self) -> Iterator[Path]:
-        skipped = (self.settings.warehouse_folder, self.settings.qdrant_folder, self.settings.data_dir / "training")
+        registered = {record.export_id for record in list_exports(self.store.folder)}
+        places = _places_of_exports(self.settings.data_dir)
+        exports = [folder for name in places.keys() & registered for folder in places[name]]
+        skipped = (
+            self.settings.warehouse_folder,
+            self.settings.qdrant_folder,
+            self.settings.data_dir / "training",
+            *exports,
+        )
         for path in self._all_files():
             in_table = any(parent.suffix == ".lance" for parent in path.parents)
             if path.suffix in _TEXT_FILES and not in_table and not any(path.is_relative_to(one) for one in skipped):
@@ -403,16 +431,52 @@ def _found_in_warehouse(
     return found
 
 
-def _remove_files(record: ExportRecord) -> int:
+def _places_of_exports(data_dir: Path) -> dict[str, list[Path]]:
+    """Return the folders that hold each export, by its id: the same one may have been made in several."""
+    places: dict[str, list[Path]] = defaultdict(list)
+    for path in data_dir.rglob(MANIFEST):
+        try:
+            manifest = json.loads(path.read_bytes())
+        except ValueError:
+            continue  # somebody else's
+        if isinstance(manifest, dict) and "export_id" in manifest:
+            places[manifest["export_id"]].append(path.parent)
+    return places
+
+
+def _remove_if_dead(place: Path) -> None:
+    """Remove the folder in which an export worked that was killed; one that is at work has a lock on it."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_folder(place)
+    except BlockingIOError:
+        logger.warning("An export is at work in {}: it fails in the end, for its version was written anew", place)
+    finally:
+        os.close(descriptor)
+
+
+def _listed_as_gone(record: ExportRecord, folder: Path) -> set[str]:
+    """Return the documents that a delta export only lists, as deleted or replaced."""
+    listed: set[str] = set()
+    for path in (folder / file.name for file in record.files if file.name.startswith("deleted.")):
+        if path.suffix == ".parquet" and path.is_file():
+            listed.update(pq.read_table(path, columns=["document_id"])["document_id"].to_pylist())
+        elif path.is_file():
+            listed.update(json.loads(line)["document_id"] for line in path.read_text(encoding="utf-8").splitlines())
+    return listed
+
+
+def _remove_files(record: ExportRecord, place: Path) -> int:
     """Remove the files of an export and the folders that are empty then; return how many there were."""
     removed = 0
     for file in record.files:
-        path = record.folder / file.name
+        path = place / file.name
         if path.is_file():
             path.unlink()
             removed += 1
-    folders = [path for path in record.folder.rglob("*") if path.is_dir()] if record.folder.is_dir() else []
-    for folder in [*sorted(folders, reverse=True), record.folder]:
+    folders = [path for path in place.rglob("*") if path.is_dir()] if place.is_dir() else []
+    for folder in [*sorted(folders, reverse=True), place]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return removed

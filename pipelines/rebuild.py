@@ -18,11 +18,10 @@ from feature_store.digests import SetDigest, documents_digest, points_digest
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports, members_path, save_export
-from feature_store.handles import Chunks, CleanedDocuments
-from feature_store.index import PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, read_metadata, retrying
-from feature_store.index_record import IndexRecord, starting_point
+from feature_store.handles import CleanedDocuments
+from feature_store.index import PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, retrying
+from feature_store.index_record import IndexRecord
 from feature_store.parts import remove_folder
-from feature_store.progress import progress
 from feature_store.releases import Release, ReleasedIndex, read_release
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
@@ -30,7 +29,7 @@ from feature_store.training import TrainingConfig
 from feature_store.vectors import VectorTable
 from feature_store.versions import Version, read_version
 from pipelines.release import compare_files, copy_name, describe_changed_documents, installed, same_history
-from steps.chunk.apply import COLUMNS, chunk_changes
+from steps.chunk.apply import chunk_index
 from steps.chunk.payload import payload_hash
 from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.embed.apply import embed_chunks
@@ -252,35 +251,14 @@ def _rebuild_index(
     remove_folder(folder)
     documents = CleanedDocuments(folder=settings.feature_store_folder, version=version.number)
     try:
-        chunks = _chunk(client, settings, documents, index, encoder, _collection(released, release), folder)
+        collection = _collection(released, release)
+        chunks = chunk_index(client, settings.indexes_folder, documents, index, encoder, collection, folder)
         sparse, _ = load_sparse_encoder(index.sparse)
         vectors = VectorTable(settings.vectors_folder, encoder.fingerprint, encoder.dimension)
         embeddings = embed_chunks(chunks, encoder, sparse, vectors)
         bring_to_version(client, settings.indexes_folder, embeddings, documents, index, categories, encoder)
     finally:
         shutil.rmtree(folder.parent, ignore_errors=True)
-
-
-def _chunk(
-    client: QdrantClient,
-    settings: Settings,
-    documents: CleanedDocuments,
-    index: IndexConfig,
-    encoder: Encoder,
-    collection: str,
-    folder: Path,
-) -> Chunks:
-    store, version = documents.store(), documents.at()
-    record = IndexRecord(settings.indexes_folder, collection)
-    start = starting_point(read_metadata(client, collection), record, store, version)
-    since = start.since.number
-    handle = Chunks(
-        folder=folder, index=index.name, collection=collection, since=since, version=version.number, record=start.record
-    )
-    known = None if start.record is None else record.known_points(start.record)
-    with progress(f"chunking for {index.name}", store.count_changes(since, version, index.categories)) as advance:
-        changes = store.changes(since, version, index.categories, COLUMNS)
-        return chunk_changes(changes, index.chunking, encoder.token_spans, encoder.token_limit, handle, known, advance)
 
 
 def _compare_index(
@@ -315,7 +293,10 @@ def stored_digest(client: QdrantClient, collection: str) -> SetDigest:
     digest = SetDigest()
     for records in _scroll(client, collection):
         for record in records:
-            digest.add(uuid.UUID(str(record.id)).bytes, payload_hash(record.payload or {}))
+            # A number is the id of somebody else's point.
+            is_number = isinstance(record.id, int)
+            identifier = str(record.id).encode() if is_number else uuid.UUID(str(record.id)).bytes
+            digest.add(identifier, payload_hash(record.payload or {}))
     return digest
 
 

@@ -19,7 +19,6 @@ from feature_store.index import (
     PAYLOAD_VERSION,
     IndexMetadata,
     VersionName,
-    collections_of,
     count_points,
     index_fingerprint,
     open_qdrant,
@@ -332,13 +331,15 @@ def _remove_copies(settings: Settings, release: Release) -> list[str]:
     with open_qdrant(settings) as client:
         for released in release.indexes:
             copy = copy_name(released.index, release.name)
-            for collection in collections_of(client, copy):
-                if serving_collection(client, copy) == collection:
-                    alias = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=copy))
-                    retrying()(client.update_collection_aliases, change_aliases_operations=[alias])
+            collection = physical_name(copy, released.fingerprint)
+            if serving_collection(client, copy) == collection:
+                alias = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=copy))
+                retrying()(client.update_collection_aliases, change_aliases_operations=[alias])
+            if retrying()(client.collection_exists, collection):
                 retrying()(client.delete_collection, collection)
-                record = IndexRecord(settings.indexes_folder, collection)
-                record.forget()
-                remove_folder(record.table_path)
                 removed.append(collection)
+            # Also that of a collection which somebody dropped: it would keep the version from being pruned.
+            record = IndexRecord(settings.indexes_folder, collection)
+            record.forget()
+            remove_folder(record.table_path)
     return removed

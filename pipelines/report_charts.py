@@ -195,7 +195,7 @@ def _run_axis() -> alt.X:
 
 
 def _whole() -> alt.Axis:
-    return alt.Axis(format="d", tickMinStep=1)
+    return alt.Axis(format="d", tickMinStep=1, labelExpr="datum.value % 1 ? '' : datum.label")
 
 
 def _figures() -> alt.Axis:

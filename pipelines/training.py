@@ -18,7 +18,7 @@ from feature_store.exports import ExportFormat
 from feature_store.handles import CleanedDocuments
 from feature_store.names import LATEST, find_version
 from feature_store.settings import load_settings
-from feature_store.training import TrainingConfig, load_training_config
+from feature_store.training import TrainingConfig, load_training_config, validate_training
 from feature_store.versions import Version
 from steps.export.step import make_training_dataset
 
@@ -44,7 +44,7 @@ def make_training_set(
 
 
 def checked_configuration(path: Path) -> Path:
-    """Return a configuration file that means the same from any working folder: evaluation texts by absolute paths.
+    """Return a configuration file that means the same from any working folder: files by absolute paths.
 
     Raises:
         ConfigurationError: if the file is no configuration of this pipeline.
@@ -56,7 +56,7 @@ def checked_configuration(path: Path) -> Path:
         raise ConfigurationError(
             f"{path}: unknown parameter(s) {', '.join(unknown)}.", f"Parameters are: {', '.join(known)}."
         )
-    if not training.decontamination.files:
+    if training == validate_training(content["parameters"]["training"] or {}, str(path)):
         return path
     parameters = {**content["parameters"], "training": training.model_dump(mode="json", exclude_unset=True)}
     folder = Path(tempfile.mkdtemp(prefix="training-dataset-pipeline-"))

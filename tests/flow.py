@@ -14,12 +14,11 @@ from feature_store.commit import CategoryShares, RunDescription
 from feature_store.config import EncoderConfig, IndexConfig, PipelineConfig, validate_parameters
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
-from feature_store.index import index_fingerprint, physical_name, read_metadata
-from feature_store.index_record import IndexRecord, starting_point
+from feature_store.index import index_fingerprint, physical_name
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from feature_store.vectors import VectorTable
-from steps.chunk.apply import COLUMNS, chunk_changes
+from steps.chunk.apply import chunk_index
 from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.clean.apply import clean_changes
 from steps.clean.clean import CLEANING_VERSION
@@ -151,21 +150,9 @@ class Flow:
 
     def chunk(self, cleaned: CleanedDocuments, index: IndexConfig) -> Chunks:
         """Cut what changed since the version of the index into chunks."""
-        encoder = self.load_encoder(index.encoder)
-        collection = self.collection(cleaned, index)
-        record = IndexRecord(self.settings.indexes_folder, collection)
-        start = starting_point(read_metadata(self.client, collection), record, self.store, cleaned.at())
-        known = None if start.record is None else record.known_points(start.record)
-        handle = Chunks(
-            folder=self.settings.runs_folder / str(next(self._runs)) / index.name,
-            index=index.name,
-            collection=collection,
-            since=start.since.number,
-            version=cleaned.version,
-            record=start.record,
-        )
-        changes = self.store.changes(handle.since, cleaned.at(), index.categories, COLUMNS)
-        return chunk_changes(changes, index.chunking, encoder.token_spans, encoder.token_limit, handle, known, ignore)
+        encoder, collection = self.load_encoder(index.encoder), self.collection(cleaned, index)
+        folder = self.settings.runs_folder / str(next(self._runs)) / index.name
+        return chunk_index(self.client, self.settings.indexes_folder, cleaned, index, encoder, collection, folder)
 
     def embed(self, chunks: Chunks, index: IndexConfig) -> Embeddings:
         """Give the chunks their vectors."""

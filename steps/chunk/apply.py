@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from qdrant_client import QdrantClient
 
 from feature_store import schema
-from feature_store.config import SlidingWindowConfig
-from feature_store.handles import Chunks, SampledChunk, SampledDocument
+from feature_store.config import IndexConfig, SlidingWindowConfig
+from feature_store.encoders import Encoder
+from feature_store.handles import Chunks, CleanedDocuments, SampledChunk, SampledDocument
 from feature_store.ids import text_hash
-from feature_store.index_record import DocumentPoints, KnownPoints, pack
+from feature_store.index import read_metadata
+from feature_store.index_record import DocumentPoints, IndexRecord, KnownPoints, pack, starting_point
 from feature_store.parts import write_part
-from feature_store.progress import Advance
+from feature_store.progress import Advance, progress
 from feature_store.records import Chunk, CleanedDocument
 from feature_store.store import LIVE
 from steps.chunk.payload import make_payload, payload_hash, to_json
@@ -148,6 +151,33 @@ class ChunkWriter:
 
     def _buffers(self) -> tuple[_Buffer, ...]:
         return self.new, self.moved, self.stale, self.documents
+
+
+def chunk_index(
+    client: QdrantClient,
+    indexes_folder: Path,
+    documents: CleanedDocuments,
+    index: IndexConfig,
+    encoder: Encoder,
+    collection: str,
+    folder: Path,
+) -> Chunks:
+    """Chunk what changed between the version of a collection and that of the documents; parts go into ``folder``.
+
+    Raises:
+        TerminalError: as `chunk_changes` does.
+    """
+    version, store = documents.at(), documents.store()
+    record = IndexRecord(indexes_folder, collection)
+    start = starting_point(read_metadata(client, collection), record, store, version)
+    since = start.since.number
+    handle = Chunks(
+        folder=folder, index=index.name, collection=collection, since=since, version=version.number, record=start.record
+    )
+    known = None if start.record is None else record.known_points(start.record)
+    with progress(f"chunking for {index.name}", store.count_changes(since, version, index.categories)) as advance:
+        changes = store.changes(since, version, index.categories, COLUMNS)
+        return chunk_changes(changes, index.chunking, encoder.token_spans, encoder.token_limit, handle, known, advance)
 
 
 def chunk_changes(

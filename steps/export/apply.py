@@ -23,7 +23,7 @@ from steps.export.contamination import EvaluationTexts, read_evaluation_texts
 from steps.export.delta import DELETED, REPLACED, gone, note_changes, require_earlier
 from steps.export.ledger import EXPORTED_COLUMNS, Candidate, Ledger, opened_ledger
 from steps.export.place import MANIFEST, list_files, publish, require_usable, unfinished
-from steps.export.read import Size, dataset_of, in_order, size_of
+from steps.export.read import Size, dataset_of, in_order, narrowed, size_of
 from steps.export.signatures import band_keys, signatures_of
 from steps.export.tokens import TokenCounter, load_token_counter
 from steps.export.writers import DOCUMENTS, OutputFormat, SplitFiles, find_format, write_gone
@@ -76,7 +76,8 @@ def export_training_set(
         read_evaluation_texts(training.decontamination),
         load_token_counter(training.tokenizer),
     )
-    _require_categories(work)
+    if since is None:  # a delta also tells that all documents of a category are gone
+        _require_categories(work)
     with unfinished(folder.resolve()) as place, opened_ledger(place / "ledger.sqlite") as ledger:
         size = _read_candidates(work, ledger)
         waiting = ledger.number_of("SELECT COUNT(*) FROM documents WHERE reason IS NULL")
@@ -103,7 +104,7 @@ class _Work:
 
     def export_id(self) -> str:
         """Return the name of version, options and format; where tokenizer and evaluation texts lie does not matter."""
-        paths = {"tokenizer": True, "decontamination": {"files": {"__all__": {"path"}}}}
+        paths: dict[str, Any] = {"tokenizer": True, "decontamination": {"files": {"__all__": {"path"}}}}
         options = self.training.model_dump(mode="json", exclude=paths)
         since = [self.since.number, self.since.run_id] if self.since else None
         identity = [self.version.store_id, self.version.number, self.version.run_id, since, self.output.name, options]
@@ -193,14 +194,14 @@ def _written(work: _Work, ledger: Ledger, size: Size, files: Path, folder: Path)
 def _write_documents(work: _Work, ledger: Ledger, size: Size, folder: Path) -> dict[str, list[str]]:
     """Write the documents in the order of their ids; return the names of the files by split."""
     names: dict[str, list[str]] = {name: [] for name, share in work.training.splits.shares().items() if share > 0}
-    condition = f"changed_in > {work.since.number}" if work.since else ""
-    dataset = dataset_of(work.store, work.version, work.training, condition)
+    dataset = dataset_of(work.store, work.version, work.training)
+    changed = narrowed(dataset, f"changed_in > {work.since.number}") if work.since else dataset
     total = ledger.number_of("SELECT COUNT(*) FROM selected WHERE split IS NOT NULL")
     with (
         SplitFiles(folder, work.output, work.training.rows_per_file, names) as written,
         progress("Writing documents", total) as advance,
     ):
-        for documents in in_order(dataset, _WRITTEN_COLUMNS, size):
+        for documents in in_order(changed, _WRITTEN_COLUMNS, size):
             for split, table in _by_split(documents, ledger):
                 rows = _finished(table, work.counter)
                 ledger.note_exported(split, rows.select(EXPORTED_COLUMNS).to_pylist())

@@ -11,6 +11,7 @@ import yaml
 
 from feature_store.training import TrainingConfig
 from feature_store.versions import Version
+from feature_store.views.text import escape_markdown
 from steps.export.ledger import Ledger
 from steps.export.writers import DOCUMENTS, GONE, OutputFormat
 
@@ -62,7 +63,7 @@ def _head(content: CardContent, ledger: Ledger) -> dict[str, Any]:
     if languages:
         head["language"] = sorted(languages)
     head["size_categories"] = [next((name for limit, name in _SIZES if documents < limit), _LARGEST)]
-    if content.output.name != "huggingface" and documents:
+    if content.output.name != "huggingface":
         head |= _configurations(content)
     return head
 
@@ -72,9 +73,15 @@ def _configurations(content: CardContent) -> dict[str, Any]:
         {"split": split, "path": name.replace("-00000.", "-*.")}
         for split, (name, *_) in ((split, names) for split, names in content.files.items() if names)
     ]
-    configs: list[dict[str, Any]] = [{"config_name": "default", "default": True, "data_files": data}]
-    features = [{"config_name": "default", "features": _features(DOCUMENTS)}]
-    if content.counts.get("deleted", 0) + content.counts.get("replaced", 0):
+    any_gone = content.counts.get("deleted", 0) + content.counts.get("replaced", 0) > 0
+    configs: list[dict[str, Any]] = []
+    features = []
+    if data or not any_gone:
+        # Without any file the library would take the manifest for data; it stops at a file that is not there.
+        files = data or [{"split": "train", "path": content.output.split_file("train", 0)}]
+        configs.append({"config_name": "default", "default": True, "data_files": files})
+        features.append({"config_name": "default", "features": _features(DOCUMENTS)})
+    if any_gone:
         gone = [{"split": "deleted", "path": content.output.gone_file}]
         configs.append({"config_name": "deleted", "data_files": gone})
         features.append({"config_name": "deleted", "features": _features(GONE)})
@@ -182,6 +189,4 @@ def _line(values: Sequence[object]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    # An author's name must not become a link, a tag or another cell.
-    text = " ".join(str(value).split())
-    return "".join(f"\\{sign}" if sign in r"\|`*_[]<>#" else sign for sign in text)
+    return escape_markdown(str(value))  # an author's name must not become a link, a tag or another cell

@@ -71,7 +71,7 @@ def _digest(path: Path) -> str:
 
 def _texts(file: EvaluationFile) -> Iterator[str]:
     try:
-        with file.path.open(encoding="utf-8") as lines:
+        with file.path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _text_of_line(file, number, line) if file.path.suffix == ".jsonl" else line

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from feature_store import tables
+from feature_store.dataset import DocumentDataset
 from feature_store.errors import ConfigurationError
 from feature_store.store import FeatureStore
 from feature_store.training import TrainingConfig
 from feature_store.versions import Version
 from steps.export.ledger import Ledger
-from steps.export.read import dataset_of
+from steps.export.read import dataset_of, narrowed
 
 DELETED = "deleted"
 REPLACED = "replaced"
@@ -32,13 +33,14 @@ def note_changes(
     ledger: Ledger, store: FeatureStore, since: Version, version: Version, training: TrainingConfig
 ) -> None:
     """Note every document that was written after ``since``: whether it was there before, and whether it differs."""
+    earlier = _documents_at(store, since, training)
     columns = ["document_id", "content_hash"]  # that of a tombstone is null
     scanner = store.documents(version).scanner(
         columns=columns, filter=f"changed_in > {since.number}", batch_size=_BATCH
     )
     for batch in scanner.to_batches():
         rows = batch.to_pylist()
-        before = _contents(store, since, training, [row["document_id"] for row in rows])
+        before = _contents(earlier, [row["document_id"] for row in rows])
         ledger.note_changes(
             (
                 row["document_id"],
@@ -55,7 +57,14 @@ def gone(ledger: Ledger) -> Iterator[dict[str, str]]:
         yield {"document_id": document_id, "change": DELETED if split is None else REPLACED}
 
 
-def _contents(store: FeatureStore, version: Version, training: TrainingConfig, ids: list[str]) -> dict[str, str]:
-    dataset = dataset_of(store, version, training, tables.in_list("document_id", ids))
-    found = dataset.to_arrow(["document_id", "content_hash"]).to_pylist()
+def _documents_at(store: FeatureStore, since: Version, training: TrainingConfig) -> DocumentDataset:
+    if training.categories is None:
+        return dataset_of(store, since, training)
+    # By a condition: a category may be newer than the version, which then does not know it.
+    everything = dataset_of(store, since, training.model_copy(update={"categories": None}))
+    return narrowed(everything, tables.in_list("category", training.categories))
+
+
+def _contents(dataset: DocumentDataset, ids: list[str]) -> dict[str, str]:
+    found = narrowed(dataset, tables.in_list("document_id", ids)).to_arrow(["document_id", "content_hash"]).to_pylist()
     return {row["document_id"]: row["content_hash"] for row in found}

@@ -93,8 +93,9 @@ class Ledger:
         database.execute("BEGIN")
 
     def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query."""
-        yield from self.database.execute(query, values)
+        """Return the rows of a query."""
+        # A generator would close its cursor after the database, if it was left half read.
+        return self.database.execute(query, values)
 
     def number_of(self, query: str, *values: Any) -> int:
         """Return the one figure that a query asks for."""
@@ -177,12 +178,12 @@ class Ledger:
         self.database.executemany("INSERT INTO changed VALUES (?, ?, ?)", rows)
 
     def held_and_changed(self) -> Iterator[tuple[str, str | None]]:
-        """Yield the changed documents that the earlier version held: id, and split if they are still in the set."""
+        """Return the changed documents that the earlier version held: id, and split if they are still in the set."""
         query = (
             "SELECT document_id, split FROM changed LEFT JOIN decisions USING (document_id)"
             " WHERE held AND (differs OR split IS NULL) ORDER BY document_id"
         )
-        yield from self.database.execute(query)
+        return self.database.execute(query)
 
     def select_all(self) -> None:
         """Let every decision count."""
@@ -206,8 +207,8 @@ class Ledger:
         self.database.executemany("INSERT INTO exported VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def members(self) -> Iterator[tuple[str, str]]:
-        """Yield id and split of what was written, in the order of the ids."""
-        yield from self.database.execute("SELECT document_id, split FROM exported ORDER BY document_id")
+        """Return id and split of what was written, in the order of the ids."""
+        return self.database.execute("SELECT document_id, split FROM exported ORDER BY document_id")
 
     def most_similar(self, limit: int) -> list[tuple[str, str, float]]:
         """Return the most similar pairs that were not dropped as equal: two ids, estimated Jaccard similarity."""
@@ -229,11 +230,15 @@ class Ledger:
 def opened_ledger(path: Path) -> Iterator[Ledger]:
     """Open a new ledger at ``path``; it is removed in the end."""
     database = sqlite3.connect(path, isolation_level=None)
+    folder = str(path.parent).replace("'", "''")
     try:
+        # What it sorts goes beside it: the usual folder may be memory, as in a container. The setting is the process's.
+        database.execute(f"PRAGMA temp_store_directory = '{folder}'")
         # It need not outlive the process: no journal, no flushing.
         for statement in (_PAGES_IN_MEMORY, "PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF"):
             database.execute(statement)
         yield Ledger(database)
     finally:
+        database.execute("PRAGMA temp_store_directory = ''")
         database.close()
         path.unlink(missing_ok=True)

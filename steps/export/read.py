@@ -25,11 +25,16 @@ class Size:
     characters: int
 
 
-def dataset_of(store: FeatureStore, version: Version, training: TrainingConfig, condition: str = "") -> DocumentDataset:
-    """Return the documents of a version that a configuration asks for, as far as a ``condition`` holds too."""
-    conditions = [f"({one})" for one in (training.where, condition) if one]
+def dataset_of(store: FeatureStore, version: Version, training: TrainingConfig) -> DocumentDataset:
+    """Return the documents of a version that a configuration asks for."""
     categories = tuple(training.categories) if training.categories is not None else None
-    return DocumentDataset(store, version, categories, " AND ".join(conditions) or None)
+    return DocumentDataset(store, version, categories, training.where or None)
+
+
+def narrowed(dataset: DocumentDataset, condition: str) -> DocumentDataset:
+    """Return the documents of a dataset for which a ``condition`` holds too."""
+    own = f"({dataset.where}\n) AND " if dataset.where else ""  # it may end in a comment
+    return replace(dataset, where=f"{own}({condition})")
 
 
 def size_of(dataset: DocumentDataset) -> Size:
@@ -44,8 +49,7 @@ def size_of(dataset: DocumentDataset) -> Size:
 def in_order(dataset: DocumentDataset, columns: Sequence[str], size: Size) -> Iterator[pa.Table]:
     """Yield documents in the order of their ids, about two million characters at a time."""
     for condition in ranges(size):
-        within = " AND ".join(f"({one})" for one in (dataset.where, condition) if one)
-        yield replace(dataset, where=within).to_arrow(columns).sort_by("document_id")
+        yield narrowed(dataset, condition).to_arrow(columns).sort_by("document_id")
 
 
 def ranges(size: Size) -> list[str]:

@@ -6,17 +6,20 @@ import pyarrow as pa
 import pytest
 import typer
 from bson import ObjectId
+from qdrant_client import models
 from typer.testing import CliRunner
 
 from commands import explain as commands
 from feature_store.errors import LockedError, TerminalError, TransientError
 from feature_store.exports import MEMBERS, ExportRecord, save_export
 from feature_store.ids import document_id
-from feature_store.index import open_qdrant
+from feature_store.index import open_qdrant, serving_collection
 from feature_store.releases import Release, save_release
 from feature_store.suppression import suppress
 from feature_store.versions import now
 from pipelines.explain import explain
+from pipelines.rebuild import rebuild_release
+from pipelines.release import make_release
 from tests.flow import CATEGORY, Flow, note, notes_config
 from tests.stand_in import HashEncoder
 from tests.support import fill_warehouse
@@ -28,6 +31,7 @@ DOCUMENTS = [
     note("b", "short"),
     note(7, "seven"),
     note(OBJECT_ID, "an object"),
+    note("int:9", "a text that looks like a typed id"),
     note("bad", None),
 ]
 
@@ -93,6 +97,8 @@ def test_a_point_is_followed_back_to_the_warehouse(installation):
         ("notes:7", "int:7"),
         (f"notes:ObjectId:{OBJECT_ID}", f"ObjectId:{OBJECT_ID}"),
         (f"notes:{OBJECT_ID}", f"ObjectId:{OBJECT_ID}"),
+        ("notes:int:9", "str:int:9"),
+        ("notes:str:int:9", "str:int:9"),
     ],
 )
 def test_a_document_is_found_by_its_id_or_its_name_in_the_warehouse(installation, asked, source):
@@ -103,10 +109,10 @@ def test_a_document_is_found_by_its_id_or_its_name_in_the_warehouse(installation
 
 
 @pytest.mark.parametrize(
-    "asked", ["notes:nothing", "other:a", "gibberish", "7d444840-9dc0-11d1-b245-5ffdce74fad2", "", ":"]
+    "asked", ["notes:nothing", "other:a", "gibberish", "7d444840-9dc0-11d1-b245-5ffdce74fad2", "", ":", "notes:\udcff"]
 )
 def test_an_unknown_id_is_told_with_what_was_searched(installation, asked):
-    with pytest.raises(TerminalError, match=r"Searched were the 4 documents.*1 rejects.*categories are: notes") as told:
+    with pytest.raises(TerminalError, match=r"Searched were the 5 documents.*1 rejects.*categories are: notes") as told:
         installation.explain(asked)
     assert told.value.exit_code == 1
     assert ("points of every collection" in str(told.value)) == asked.startswith("7d")
@@ -240,9 +246,33 @@ def test_collections_that_do_not_serve_are_told_apart(installation):
     assert positions == list(range(len(positions)))
 
 
-def test_collections_of_others_are_left_alone(installation):
-    from qdrant_client import models
+def test_the_collection_of_the_configured_index_comes_before_a_rebuilt_one(installation, monkeypatch):
+    for module in ("pipelines.release", "pipelines.rebuild"):
+        monkeypatch.setattr(f"{module}.load_encoder", lambda config: HashEncoder())
+    make_release(installation.settings, installation.config, "spring")
+    rebuild_release(installation.settings, installation.config, "spring")
+    found = installation.explain("notes:a")
+    assert [(index.index, index.serving) for index in found.indexes] == [
+        ("notes_index", True),
+        ("notes_index@spring", True),
+    ]
+    chunk = installation.explain(found.indexes[0].chunks[0].chunk_id).chunk
+    assert chunk is not None
+    assert chunk.index == "notes_index"
 
+
+@pytest.mark.parametrize("payload", [{}, {"document_id": document_id("notes", "a")}], ids=["empty", "of a document"])
+def test_a_point_that_somebody_else_wrote_is_no_chunk(installation, payload):
+    point = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
+    with open_qdrant(installation.settings) as client:
+        collection = serving_collection(client, "notes_index")
+        client.upsert(collection, points=[models.PointStruct(id=point, vector={}, payload=payload)])
+    with pytest.raises(TerminalError, match="Nothing is known"):
+        installation.explain(point)
+    assert point not in {chunk.chunk_id for chunk in installation.explain("notes:a").indexes[0].chunks}
+
+
+def test_collections_of_others_are_left_alone(installation):
     with open_qdrant(installation.settings) as client:
         size = models.VectorParams(size=2, distance=models.Distance.COSINE)
         client.create_collection("somebody_elses", vectors_config=size)

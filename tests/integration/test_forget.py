@@ -29,10 +29,13 @@ from feature_store.index_record import IndexRecord
 from feature_store.journal import erasure_path, read_erasure
 from feature_store.settings import Settings
 from feature_store.suppression import read_suppressed
+from feature_store.traces import Traces
+from feature_store.training import TrainingConfig
 from feature_store.versions import now, version_numbers
 from pipelines.artifacts import ArtifactChanges
-from pipelines.forget import Receipt, forget, identify, resume
+from pipelines.forget import Receipt, _Forgetting, forget, identify, resume
 from pipelines.plan import make_plan
+from steps.export.apply import export_training_set
 from steps.preflight.checks import check_feature_store
 from tests.application import MODES, Application, DrainingFlow
 from tests.comparison import differences, misplaced_duplicates, read_state
@@ -407,6 +410,100 @@ def test_interrupted_anywhere_it_is_refused_until_it_is_resumed_and_then_complet
         shutil.rmtree(tmp_path / str(fatal))
 
 
+def test_what_a_dead_process_was_writing_is_removed(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = installation.settings.feature_store_folder
+    (folder / ".erasure.json.4194305").write_text(f'{{"documents": {{"{PERSON_ID}": "{PERSON}"')
+    place = installation.settings.data_dir / "training" / ".killed.unfinished"
+    place.mkdir(parents=True)
+    pq.write_table(pa.table({"text": ["MARKER6 text"]}), place / "train.parquet", compression="zstd")
+    members = folder / "exports" / "killed.unfinished"
+    pq.write_table(pa.table({"document_id": [PERSON_ID]}), members, compression="zstd")
+    assert installation.forget(PERSON_ID, from_warehouse=True).found == {}
+    assert holders(installation.settings.data_dir) == {}
+    assert not place.exists()
+    assert not members.exists()
+
+
+@pytest.mark.parametrize("step", ["_erase_from_files", "_erase_from_artifacts"])
+def test_after_an_interruption_a_quotation_is_still_recognised(
+    step: str, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(forgetting: _Forgetting) -> None:
+        raise DiedError
+
+    def note_traces(traces: Traces) -> ArtifactChanges:
+        seen.append(traces)
+        return ArtifactChanges()
+
+    seen: list[Traces] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(_Forgetting, step, die)
+        with pytest.raises(DiedError):
+            installation.forget(PERSON_ID)
+    write_json_atomically(
+        installation.settings.data_dir / "reports" / "late.json", {"line": "It is: Title MARKER1 again"}
+    )
+    monkeypatch.setattr("pipelines.forget.erase_from_artifacts", note_traces)
+    assert resume(installation.settings, installation.config).found == {}
+    assert "MARKER1" not in (installation.settings.data_dir / "reports" / "late.json").read_text()
+    assert seen[0].are_in("It is: Title MARKER1 again")
+
+
+def exported_twice(tmp_path: Path, since: int | None, output_format: str) -> tuple[Installation, list[Path]]:
+    """Two versions, the person's note only in the first, and the same export in two folders."""
+    installation = Installation(tmp_path)
+    data = installation.settings.data_dir
+    folders = [data / "training" / "first", data / "elsewhere" / "second"]
+    rest = [note(f"note-{number}", paragraphs(f"Note {number}", 2)) for number in range(6)]
+    with installation.opened() as (flow, _):
+        flow.commit([note(PERSON, paragraphs("MARKER3 text", 8)), *rest])
+        if since is not None:
+            flow.commit([*rest, note("new", paragraphs("New", 2))])
+        store, newest = flow.store, flow.store.newest()
+        assert newest is not None
+        before = store.version(since) if since is not None else None
+        for folder in folders:
+            export_training_set(store, newest, TrainingConfig(), output_format, folder, before)
+    return installation, folders
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "parquet", "huggingface"])
+@pytest.mark.parametrize("since", [1, None], ids=["listed as deleted", "in it"])
+def test_wherever_an_export_was_made_its_files_go(since: int | None, output_format: str, tmp_path: Path) -> None:
+    installation, folders = exported_twice(tmp_path, since, output_format)
+    receipt = installation.forget(PERSON_ID)
+    assert not any(folder.exists() for folder in folders)
+    assert receipt.found == {}
+    (record,) = list_exports(installation.settings.feature_store_folder)
+    assert (record.files, record.forgotten) == ([], 1)
+
+
+def test_an_export_that_took_the_folder_of_another_one_stays(tmp_path: Path) -> None:
+    installation, (_, folder) = exported_twice(tmp_path, None, "jsonl")
+    with installation.opened() as (flow, _):
+        newest = flow.store.newest()
+        assert newest is not None
+        without_it = TrainingConfig(where=f"document_id != '{PERSON_ID}'")
+        kept = export_training_set(flow.store, newest, without_it, "jsonl", folder, overwrite=True)
+    installation.forget(PERSON_ID)
+    assert {file.name for file in kept.files} == {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", ["generation", "documents"])
+def test_a_document_that_is_called_like_a_field_is_forgotten_as_any_other(name: str, tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    with installation.opened() as (flow, database):
+        installation.application(database).insert([note(name, SHARED, title="text_hash"), note("other", SHARED)])
+        flow.run(database)
+    assert installation.forget(f"notes:{name}").found == {}
+    assert installation.forget("notes:other").found == {}  # what the first has written into a new generation is found
+    assert installation.run().cleaned.version == 2
+
+
 def test_resuming_needs_an_interruption(installation: Installation) -> None:
     with pytest.raises(TerminalError, match="nothing to resume"):
         resume(installation.settings, installation.config)
@@ -540,6 +637,13 @@ def test_what_the_search_finds_is_told_with_a_code_of_its_own(
     assert done.exit_code == 0, done.output
     assert "This cannot be undone" in done.stdout
     assert "found nothing" in done.stdout
+
+
+def test_a_name_that_nobody_knows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = command(Installation(tmp_path), monkeypatch, "--yes")
+    assert done.exit_code == 0, done.output
+    assert f"does not know {PERSON_ID}" in done.stdout
+    assert "Nothing of them was there" in done.stdout
 
 
 def test_without_a_yes_nothing_happens(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 from feature_store import lock
 from feature_store.config import PipelineConfig
@@ -24,6 +25,7 @@ from feature_store.index import (
 from feature_store.index_record import IndexRecord
 from feature_store.journal import Erasure, erasure_path
 from feature_store.names import add_tag
+from feature_store.references import find_references
 from feature_store.releases import list_releases, read_release
 from feature_store.store import IS_LIVE
 from feature_store.training import TrainingConfig
@@ -201,6 +203,20 @@ def test_a_point_that_somebody_changed_is_found_and_written_again(installation):
         client.set_payload(collection, payload={"title": "forged"}, points=[point.id])
     (differing,) = installation.rebuild().differing
     assert differing.part == f"index {INDEX}"
+    assert "written anew" in differing.reason
+    assert installation.rebuild().differing == []
+
+
+def test_a_point_that_somebody_put_in_place_of_another_is_found_and_removed(installation):
+    installation.run(corpus().values())
+    installation.release()
+    installation.rebuild()
+    with open_qdrant(installation.settings) as client:
+        collection = serving_collection(client, f"{INDEX}@spring")
+        (point,), _ = client.scroll(collection, limit=1)
+        client.delete(collection, points_selector=[point.id])
+        client.upsert(collection, points=[models.PointStruct(id=7, vector={}, payload=point.payload)])
+    (differing,) = installation.rebuild().differing
     assert "written anew" in differing.reason
     assert installation.rebuild().differing == []
 
@@ -693,3 +709,26 @@ def test_a_release_that_is_removed_takes_its_copies_along(installation):
     assert [path.name for path in installation.settings.indexes_folder.iterdir() if "@" in path.name] == []
     with pytest.raises(TerminalError, match="no release"):
         describe_release(installation.settings, "spring")
+
+
+def test_removing_a_release_leaves_the_copies_of_one_whose_name_begins_alike(installation):
+    installation.run(corpus().values())
+    for name in ("spring", "spring__late"):
+        installation.release(name)
+        installation.rebuild(name)
+    copy = installation.points(f"{INDEX}@spring__late")
+    assert len(remove_release(installation.settings, "spring")) == 1
+    assert set(installation.aliases()) == {INDEX, f"{INDEX}@spring__late"}
+    assert installation.points(f"{INDEX}@spring__late").keys() == copy.keys()
+
+
+def test_a_copy_that_somebody_dropped_keeps_no_version_once_its_release_is_removed(installation):
+    installation.run(corpus().values())
+    installation.release()
+    installation.rebuild()
+    with open_qdrant(installation.settings) as client:
+        client.delete_collection(serving_collection(client, f"{INDEX}@spring"))
+    installation.run(edited(corpus(), 1).values())
+    assert remove_release(installation.settings, "spring") == []
+    assert [path.name for path in installation.settings.indexes_folder.iterdir() if "@" in path.name] == []
+    assert 1 not in find_references(installation.store.folder, installation.settings.indexes_folder)

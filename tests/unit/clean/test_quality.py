@@ -257,3 +257,12 @@ def test_a_category_without_documents_has_nothing_to_measure(expecting):
     flow.commit([])
     _, measured = judge_version(flow.store, flow.store.newest(), flow.config.categories)
     assert {item.level for item in measured} == {"not measured"}
+
+
+@pytest.mark.parametrize("words_first", [True, False])
+def test_a_vocabulary_that_comes_or_goes_warns_and_does_not_fail(expecting, words_first):
+    flow = expecting({"drift": {"vocabulary": {"warn": 0.5, "fail": 1}, "minimum_documents": 1}})
+    words, signs = [note("a", "river stone")], [note("a", "§§§ *** !!! ((( )))")]
+    flow.commit(words if words_first else signs)
+    _, cleaned = flow.commit(signs if words_first else words)
+    assert [(finding.level, finding.figure) for finding in cleaned.quality] == [("warn", 1)]

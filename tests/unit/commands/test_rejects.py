@@ -7,7 +7,6 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-import cli
 from commands import quality as quality_command
 from commands import rejects as rejects_command
 from feature_store.errors import ConfigurationError, TerminalError
@@ -110,7 +109,7 @@ def test_versions_that_cannot_be_meant_are_refused(flow, arguments, error):
 )
 def test_retry_runs_the_pipeline_for_these_reasons(flow, config, monkeypatch, arguments, reasons):
     given = {}
-    monkeypatch.setattr(cli, "run", lambda path, **options: given.update(path=path, **options))
+    monkeypatch.setattr("commands.running.run", lambda path, **options: given.update(path=path, **options))
     shown(rejects_command.rejects, "--retry", "--config", config, *arguments)
     assert given == {"path": config, "retry_rejects": reasons, "as_json": False}
 

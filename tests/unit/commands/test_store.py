@@ -131,6 +131,7 @@ def test_a_tag_is_given_and_taken_away(flow, run):
         ("tag", "v1", "gold", "--remove", "gold"),
         ("prune",),
         ("prune", "--keep", "1", "--keep-days", "1"),
+        ("prune", "--keep-days", "1000000"),
         ("prune", "--keep", "0"),
     ],
     ids=" ".join,

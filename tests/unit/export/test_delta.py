@@ -87,6 +87,35 @@ def test_a_document_that_only_now_fulfils_the_condition_is_added(corpus, tmp_pat
     assert set(by_id(rows_of(tmp_path / "out"))) == {id_of("a")}
 
 
+def test_a_category_that_is_newer_than_the_earlier_version_is_all_new(corpus, tmp_path):
+    first = corpus.commit({"a": text_of("a")})
+    corpus.commit({"b": (text_of("b"), {"category": "posts"})})
+    export(corpus, tmp_path / "out", since=first, categories=["posts"])
+    assert set(by_id(rows_of(tmp_path / "out"))) == {id_of("b")}
+    assert gone_of(tmp_path / "out") == {}
+
+
+def test_of_other_categories_nothing_is_told(corpus, tmp_path):
+    first = corpus.commit({"a": text_of("a"), "b": (text_of("b"), {"category": "posts"})})
+    corpus.commit({"a": text_of("a2"), "b": (text_of("b2"), {"category": "posts"})})
+    export(corpus, tmp_path / "out", since=first, categories=["posts"])
+    assert set(by_id(rows_of(tmp_path / "out"))) == {id_of("b")}
+    assert gone_of(tmp_path / "out") == {id_of("b"): "replaced"}
+
+
+def test_that_all_documents_of_a_category_are_gone_is_told(corpus, tmp_path):
+    first = corpus.commit({"a": text_of("a"), "b": (text_of("b"), {"category": "posts"})})
+    corpus.commit(removed=["a"])
+    export(corpus, tmp_path / "out", since=first, categories=["notes"])
+    assert gone_of(tmp_path / "out") == {id_of("a"): "deleted"}
+
+
+def test_a_category_that_never_was_is_refused_in_a_delta_too(history, tmp_path):
+    corpus, first = history
+    with pytest.raises(ConfigurationError, match="poems"):
+        export(corpus, tmp_path / "out", since=first, categories=["poems"])
+
+
 def test_a_document_that_became_too_short_is_deleted(corpus, tmp_path):
     first = corpus.commit({"a": text_of("a"), "b": text_of("b")})
     corpus.commit({"a": "short"})

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from feature_store.exports import list_exports, read_export, read_members
 from feature_store.training import TrainingConfig
 from steps.export import apply
 from steps.export.apply import REASONS, export_training_set
+from steps.export.ledger import opened_ledger
 from steps.export.place import unfinished
 from steps.export.tokens import load_token_counter
 from tests.unit.export.corpus import Corpus, edited, id_of, text_of
@@ -215,6 +217,13 @@ def test_categories_and_conditions_choose_documents(many, tmp_path):
     assert {row["category"] for row in rows_of(tmp_path / "out")} == {"notes"}
 
 
+def test_a_condition_may_end_in_a_comment(many, tmp_path):
+    first = many.store.version(1)
+    where = "author = 'Ada' -- hers"
+    assert export(many, tmp_path / "out", where=where).counts["documents"] == 40
+    assert export(many, tmp_path / "delta", since=first, where=where).counts["documents"] == 0
+
+
 def test_an_earlier_version_is_exported_as_it_was(many, tmp_path):
     record = export(many, tmp_path / "out", version=many.store.version(1))
     assert (record.version, record.counts["documents"]) == (1, 40)
@@ -331,6 +340,32 @@ def test_an_interrupted_export_leaves_nothing_behind(many, tmp_path, monkeypatch
     assert list_exports(many.store.folder) == []
 
 
+def test_rows_that_were_half_read_cause_no_error_after_an_interruption(tmp_path, monkeypatch):
+    errors = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    with opened_ledger(tmp_path / "ledger.sqlite") as ledger:
+        rows = ledger.rows("SELECT 1 UNION SELECT 2")
+        assert next(rows) == (1,)
+    del rows
+    assert errors == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files that are open cannot be listed")
+def test_what_does_not_fit_into_memory_is_sorted_beside_the_export(tmp_path):
+    numbers = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300000)"
+    place = tmp_path / "it's here"
+    place.mkdir()
+    with opened_ledger(place / "ledger.sqlite") as ledger:
+        ledger.database.execute("PRAGMA cache_size = -1000")
+        rows = ledger.rows(f"{numbers} SELECT n, hex(n) FROM numbers ORDER BY hex(n)")
+        next(rows)
+        opened = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        assert any(name.startswith(f"{place}/") and name.endswith("(deleted)") for name in opened)
+    with sqlite3.connect(":memory:") as other:
+        assert other.execute("PRAGMA temp_store_directory").fetchall() in ([], [("",)])
+    other.close()
+
+
 def test_what_a_killed_export_left_is_removed_by_the_next(many, tmp_path):
     left = tmp_path / ".out.unfinished"
     (left / "files").mkdir(parents=True)
@@ -366,10 +401,11 @@ def test_an_export_of_documents_that_were_erased_meanwhile_is_not_published(many
         ({"categories": ["poems"]}, "no documents of poems.*notes, posts"),
         ({"where": "colour = 'red'"}, "colour"),
         ({"where": "characters >"}, "characters >"),
+        ({"where": "author = 'Ada') OR (author = 'Bob'"}, "without its"),
         ({"tokenizer": "/nowhere/at/all"}, "tokenizer '/nowhere/at/all' cannot be loaded"),
         ({"decontamination": {"files": ["/nowhere.txt"]}}, "/nowhere.txt cannot be read"),
     ],
-    ids=["category", "column", "syntax", "tokenizer", "evaluation texts"],
+    ids=["category", "column", "syntax", "parenthesis", "tokenizer", "evaluation texts"],
 )
 def test_an_option_that_cannot_be_used_is_named(many, tmp_path, options, words):
     with pytest.raises(ConfigurationError, match=words):

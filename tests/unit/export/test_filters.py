@@ -89,6 +89,12 @@ def test_a_line_without_the_text_is_named(tmp_path, line):
         evaluation(tmp_path, '{"question": "fine"}\n' + line, "eval.jsonl", field="question")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    (tmp_path / "q.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a question"}\r\n{"text": "another"}\r\n')
+    config = DecontaminationConfig.model_validate({"files": [tmp_path / "q.jsonl"], "ngram": 1})
+    assert read_evaluation_texts(config).sequences == {1: {"a", "question", "another"}}
+
+
 def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "eval.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigurationError, match=r"eval\.txt is not UTF-8"):

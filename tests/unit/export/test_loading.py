@@ -61,6 +61,24 @@ def test_what_is_gone_is_a_second_configuration_of_a_delta(written, tmp_path, ou
     assert gone["deleted"].to_list() == [{"document_id": id_of(3), "change": "deleted"}]
 
 
+@pytest.mark.parametrize("output_format", ["parquet", "jsonl"])
+def test_a_delta_without_documents_still_tells_what_is_gone(written, tmp_path, output_format):
+    before = written.store.newest()
+    written.commit(removed=[4])
+    export(written, tmp_path / "out", output_format, since=before)
+    gone = load(tmp_path / "out", tmp_path, "deleted")
+    assert gone["deleted"].to_list() == [{"document_id": id_of(4), "change": "deleted"}]
+    with pytest.raises(ValueError, match="train"):
+        datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "jsonl"])
+def test_an_export_without_documents_has_no_manifest_for_data(written, tmp_path, output_format):
+    export(written, tmp_path / "out", output_format, filters={"min_characters": 1_000_000})
+    with pytest.raises(FileNotFoundError, match="data/train"):
+        load(tmp_path / "out", tmp_path)
+
+
 def test_load_from_disk_reads_the_format_huggingface(written, tmp_path):
     options = {"rows_per_file": 10, "splits": {"train": 0.9, "validation": 0, "test": 0.1}}
     record = export(written, tmp_path / "out", "huggingface", **options)
@@ -128,7 +146,14 @@ def test_the_card_tells_counts_origin_and_what_was_left_out(written, tmp_path):
 def test_an_author_s_name_cannot_break_the_card(written, tmp_path):
     export(written, tmp_path / "out")
     _, body = head_of(tmp_path / "out")
-    assert r"| \<b\>\|\`Eve\` | 1 |" in body
+    assert r"| &lt;b&gt;\|\`Eve\` | 1 |" in body
+
+
+def test_an_author_s_address_becomes_no_link(corpus, tmp_path):
+    corpus.commit({"a": text_of("a")}, author="https://spam.example\n[x](y)")
+    export(corpus, tmp_path / "out")
+    _, body = head_of(tmp_path / "out")
+    assert r"| https\://spam.example \[x\](y) | 1 |" in body
 
 
 def test_of_many_authors_the_most_frequent_are_listed(corpus, tmp_path):

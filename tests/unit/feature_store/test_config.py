@@ -340,6 +340,7 @@ def test_expectations_read_as_they_are_written():
         ("languages: {english: {at_least: 0.5}}", ["quality.languages.english"]),
         ("languages: {no: {at_least: 0.5}}", ["quality.languages", "False"]),
         ("languages: {en: {}}", ["quality.languages.en", "`at_least` or `at_most` must be given"]),
+        ("languages: {en: {at_least: 0.9, at_most: 0.1}}", ["languages.en", "`at_least` 0.9 is above `at_most` 0.1"]),
         ("drift: {}", ["quality.drift", "`documents`, `lengths` or `vocabulary` must be given"]),
         (
             "drift: {lengths: {warn: 0.3, fail: 0.2}}",

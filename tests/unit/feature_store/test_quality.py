@@ -142,6 +142,17 @@ def test_a_version_without_profiles_is_measured(flow):
     assert profile_version(flow.store, flow.store.newest()) == {"notes": kept}
 
 
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "run', b"[1]", b"{}", b"\xff\xfe"], ids=repr)
+def test_damaged_profiles_are_measured_anew_and_stop_no_run(flow, content):
+    flow.commit([note("a", "alpha", topic="x"), note("bad", None)])
+    kept = profile_of(flow)
+    (flow.store.folder / "profiles" / "1.json").write_bytes(content)
+    assert profile_version(flow.store, flow.store.newest()) == {"notes": kept}
+    flow.commit([note("a", "alpha", topic="x"), note("b", "beta"), note("bad", None)])
+    assert profile_of(flow) == measured_now(flow)
+    assert list(read_profiles(flow.store.folder)) == [2]
+
+
 def test_profiles_of_tables_that_were_written_anew_are_measured(flow):
     flow.commit([note("a", "alpha")])
     kept, newest = profile_of(flow), flow.store.newest()
@@ -255,6 +266,12 @@ def test_the_jensen_shannon_distance_is_a_metric(first, second, third):
     for one, two, three in itertools.permutations([first, second, third]):
         longer = jensen_shannon_distance(one, two) + jensen_shannon_distance(two, three)
         assert jensen_shannon_distance(one, three) <= longer + 1e-6
+
+
+def test_documents_without_a_word_are_as_far_as_can_be_from_those_with_words():
+    """A category of nothing but signs has none; neither figure may become NaN, which no JSON can hold."""
+    assert jensen_shannon_distance({1: 5}, {}) == jensen_shannon_distance({}, {1: 5}) == 1
+    assert jensen_shannon_distance({}, {}) == population_stability_index({}, {}) == 0
 
 
 def test_the_distances_have_the_values_of_the_textbook():

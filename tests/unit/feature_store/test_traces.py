@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_store.config import validate_parameters
 from feature_store.ids import document_id
 from feature_store.journal import ErasedDocument
 from feature_store.traces import Traces, gather, known_documents, search_files
-from tests.flow import Flow, note, notes_config
+from tests.flow import CATEGORY, Flow, note, notes_config
 
 SOURCE = "person-0042"
 ID = document_id("notes", SOURCE)
@@ -137,3 +138,26 @@ def test_files_are_searched_for_bytes(tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     assert [path.name for path in search_files(sorted(tmp_path.iterdir()), [b"nothing", b"MARKER"])] == ["hit"]
+
+
+@pytest.mark.parametrize("word", ["generation", "positions", "text_hash", "documents"])
+def test_a_word_that_every_file_is_made_of_tells_nobody(word, tmp_path):
+    flow = Flow(tmp_path, notes_config())
+    flow.commit([note(word, "A text about a river.", title=word), note("other", "A text about a bridge.")])
+    traces = gather(flow.store, {document_id("notes", word): ErasedDocument()})
+    assert word not in traces.phrases
+    assert word.encode() not in traces.in_bytes()
+    record = {"number": 1, "generation": 2, "positions": {"notes": "documents"}, "message": f"all but {word!r}"}
+    assert traces.hidden_in(record) == {**record, "message": "all but (forgotten)"}
+
+
+def test_the_names_of_fields_stay_whatever_a_document_is_called():
+    assert traces_of("feature_pipeline").hidden_in({"feature_pipeline": 1}) == {"feature_pipeline": 1}
+    assert TRACES.hidden_in({SOURCE: 1, ID: 2}) == {"(forgotten)": 2}
+
+
+def test_a_title_that_is_the_category_of_others_is_no_phrase(tmp_path):
+    category = {**CATEGORY, "name": "articles"}
+    flow = Flow(tmp_path, validate_parameters({"categories": [category], "indexes": []}, "a test"))
+    flow.commit([note("a", "A text about a river.", title="articles"), note("b", "A text about a bridge.")])
+    assert "articles" not in gather(flow.store, {document_id("articles", "a"): ErasedDocument()}).phrases

@@ -72,3 +72,11 @@ def test_lines_of_a_log_that_name_it_lose_their_message():
     assert json.loads(cleaned[0]) == {"message": "(forgotten)", "level": 30}
     assert cleaned[1] == lines[1]
     assert cleaned[2] == "(forgotten)"
+
+
+def test_a_line_whose_letters_are_spelled_by_number_loses_its_message():
+    name = "Zoë-Müller"
+    traces = Traces({document_id("notes", name): ErasedDocument(category="notes", source_id=name)})
+    line = json.dumps({"message": f"rejected: notes {name}: too long", "level": "info"}) + "\n"
+    assert name not in line
+    assert json.loads(clean_file("step.log", line, traces)) == {"message": "(forgotten)", "level": "info"}

@@ -113,9 +113,18 @@ def test_evaluation_texts_beside_the_configuration_are_found_from_any_folder(tmp
     assert decontamination.ngram == 8
 
 
-def make(flow, output_format, folder):
+def test_a_tokenizer_beside_the_configuration_is_found_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.json").write_text("{}", encoding="utf-8")
+    path = checked_configuration(write(tmp_path / "mine.yaml", {"training": {"tokenizer": "mine.json"}}))
+    monkeypatch.chdir("/")
+    assert load_training_config(path).tokenizer == str(tmp_path / "mine.json")
+    name = write(tmp_path / "name.yaml", {"training": {"tokenizer": "gpt2"}})
+    assert load_training_config(checked_configuration(name)).tokenizer == "gpt2"
+
+
+def make(flow, output_format, folder, **options):
     _, cleaned = flow.commit([*make_notes(60), note("copy", make_notes(1)[0]["body"])])
-    record = export_training_set(flow.store, cleaned.at(), TrainingConfig(), output_format, folder)
+    record = export_training_set(flow.store, cleaned.at(), TrainingConfig(**options), output_format, folder)
     made = describe_training_dataset(record, cleaned)
     return record, TrainingDataset.model_validate_json(made.model_dump_json())
 
@@ -144,6 +153,13 @@ def test_the_artifact_gives_back_the_documents_of_each_split(flow, tmp_path, out
         assert {row["document_id"] for row in rows} == members[split]
         assert all(row["text"] == texts[row["document_id"]] for row in rows)
         assert sum(row["tokens"] for row in rows) == made.tokens[split]
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "jsonl", "huggingface"])
+def test_a_split_without_documents_is_named(flow, tmp_path, output_format):
+    _, made = make(flow, output_format, tmp_path / "export", splits={"train": 1, "validation": 0, "test": 0})
+    with pytest.raises(TerminalError, match="'test' of the training set has no documents"):
+        made.to_huggingface("test")
 
 
 def test_copies_that_are_made_for_reading_stay_in_the_feature_store(flow, tmp_path, monkeypatch):
