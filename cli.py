@@ -241,8 +241,16 @@ def main() -> None:
         Console(stderr=True).print(f"[red]Error:[/] {message}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted. Run again to go on: what was finished is kept.")
+        _say_interrupted()
         sys.exit(INTERRUPTED)
+    except SystemExit as left:
+        if left.code == INTERRUPTED:  # the library ends with it too, in silence
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    Console(stderr=True).print("Interrupted. Run again to go on: what was finished is kept.")
 
 
 def _disk_is_full(error: Exception) -> bool:

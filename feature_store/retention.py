@@ -131,10 +131,11 @@ def prune(store: FeatureStore, plan: Pruning) -> Pruning:
 
 
 def remove_versions(folder: Path, numbers: Iterable[int]) -> None:
-    """Remove the records of versions; they stay away after a loss of power, before anything of the tables goes."""
+    """Remove records and profiles of versions; a loss of power does not bring them back once the tables have changed."""
     log = folder / "versions"
     for number in numbers:
         (log / f"{number:08d}.json").unlink(missing_ok=True)
+        (folder / "profiles" / f"{number}.json").unlink(missing_ok=True)
     if log.exists():
         descriptor = os.open(log, os.O_RDONLY)
         try:

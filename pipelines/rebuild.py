@@ -17,7 +17,7 @@ from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig
 from feature_store.digests import SetDigest, documents_digest, points_digest
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, TerminalError
-from feature_store.exports import ExportRecord, list_exports, members_path, save_export
+from feature_store.exports import ExportRecord, list_exports, save_export
 from feature_store.handles import CleanedDocuments
 from feature_store.index import PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, retrying
 from feature_store.index_record import IndexRecord
@@ -185,20 +185,12 @@ def _export_again(store: FeatureStore, version: Version, record: ExportRecord, f
     folder.parent.mkdir(parents=True, exist_ok=True)
     since = read_version(store.folder, record.since) if record.since is not None else None
     training = TrainingConfig.model_validate(record.options)
-    registered = {known.export_id for known in list_exports(store.folder)}
-    try:
-        export_training_set(store, version, training, record.format, folder, since)
-    finally:
-        save_export(store.folder, record)  # the register goes on naming the export that was released
-        for known in list_exports(store.folder):
-            if known.export_id not in registered:  # evaluation texts that changed make another export of it
-                _unregister(store, known)
+    # The register goes on naming the export that was released, also if this process is killed: an erasure looks there.
+    export_training_set(store, version, training, record.format, folder, since, register=_register_nothing)
 
 
-def _unregister(store: FeatureStore, record: ExportRecord) -> None:
-    members = members_path(store.folder, record.export_id)
-    members.with_suffix(".json").unlink()
-    members.unlink(missing_ok=True)
+def _register_nothing(*_: object) -> None:
+    pass
 
 
 def _why_export_differs(store: FeatureStore, release: Release, record: ExportRecord, differing: list[str]) -> str:

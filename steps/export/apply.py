@@ -1,7 +1,7 @@
 """Making a training set: from one version of the documents to the files of an export, and its entry in the register."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -47,7 +47,7 @@ _PAIRS = 50
 Row = dict[str, Any]
 
 
-def export_training_set(
+def export_training_set(  # noqa: PLR0913 - `register` is for who makes an export again
     store: FeatureStore,
     version: Version,
     training: TrainingConfig,
@@ -56,10 +56,12 @@ def export_training_set(
     since: Version | None = None,
     *,
     overwrite: bool = False,
+    register: Callable[[Path, ExportRecord, Iterator[pa.RecordBatch]], None] | None = None,
 ) -> ExportRecord:
     """Write the training set of a version to ``folder`` and register it; with ``since`` what changed after that.
 
-    The same version, options and libraries give the same bytes. ``overwrite`` replaces an export that is there.
+    The same version, options and libraries give the same bytes. ``overwrite`` replaces an export that is there;
+    ``register`` takes the place of the register's own ``save_export``.
 
     Raises:
         ConfigurationError: if an option cannot be understood, or the folder must not be used.
@@ -87,7 +89,7 @@ def export_training_set(
         files.mkdir()
         record = _written(work, ledger, size, files, folder.resolve())
         _require_unchanged(store, version)
-        save_export(store.folder, record, _members(ledger))
+        (register or save_export)(store.folder, record, _members(ledger))
         publish(files, folder.resolve(), place / "replaced")
     return record
 

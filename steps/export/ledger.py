@@ -232,13 +232,13 @@ def opened_ledger(path: Path) -> Iterator[Ledger]:
     database = sqlite3.connect(path, isolation_level=None)
     folder = str(path.parent).replace("'", "''")
     try:
-        # What it sorts goes beside it: the usual folder may be memory, as in a container. The setting is the process's.
+        # What it sorts goes beside it: the usual folder may be memory, as in a container. The setting is the process's;
+        # once the folder is gone, SQLite takes the usual one again.
         database.execute(f"PRAGMA temp_store_directory = '{folder}'")
         # It need not outlive the process: no journal, no flushing.
         for statement in (_PAGES_IN_MEMORY, "PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF"):
             database.execute(statement)
         yield Ledger(database)
     finally:
-        database.execute("PRAGMA temp_store_directory = ''")
         database.close()
         path.unlink(missing_ok=True)

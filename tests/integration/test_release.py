@@ -423,7 +423,7 @@ def export(installation, monkeypatch, tmp_path):
     """Make and register an export of the newest version in which every byte follows from documents and options."""
     suffix = {"end": ""}
 
-    def export_training_set(store, version, training, output_format, folder, since=None):
+    def export_training_set(store, version, training, output_format, folder, since=None, register=save_export):
         texts = sorted(
             store.documents(version).scanner(columns=["text"], filter=IS_LIVE).to_table()["text"].to_pylist()
         )
@@ -447,7 +447,7 @@ def export(installation, monkeypatch, tmp_path):
             files=files,
             libraries={"pyarrow": "26"},
         )
-        save_export(store.folder, record)
+        register(store.folder, record, None)
         return record
 
     def export_newest(since=None):
@@ -588,6 +588,21 @@ def test_everything_is_given_back_after_ten_more_runs(installation, real_export,
         (before,) = [one for one in records if one.export_id == record.export_id]
         assert record == before.model_copy(update={"folder": tmp_path / "again" / record.export_id})
     assert installation.rebuild(output=tmp_path / "again").differing == []
+
+
+def test_a_rebuild_that_is_killed_leaves_the_register_as_it_was(installation, real_export, monkeypatch, tmp_path):
+    installation.run(corpus().values())
+    record = real_export("jsonl")
+    installation.release()
+    seen = []
+
+    def look(files, folder, replaced):
+        seen.append(list_exports(installation.store.folder))
+
+    monkeypatch.setattr("steps.export.apply.publish", look)
+    with pytest.raises(FileNotFoundError):
+        installation.rebuild(output=tmp_path / "again", indexes=[])
+    assert seen == [[record]]
 
 
 def test_evaluation_texts_that_changed_are_told_and_register_nothing(installation, real_export, tmp_path):

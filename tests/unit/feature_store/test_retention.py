@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient
 from feature_store import lock, retention, tables, versions
 from feature_store.dataset import DocumentDataset
 from feature_store.errors import LockedError, TerminalError, TransientError
+from feature_store.files import write_json_atomically
 from feature_store.names import add_tag
 from feature_store.references import find_references
 from feature_store.retention import (
@@ -139,6 +140,14 @@ def test_the_files_that_a_dead_run_left_go_too(flow):
     shutil.copy(next((flow.store.documents_path / "data").glob("*.lance")), stray)
     pruned(flow, 2)
     assert not stray.exists()
+
+
+def test_the_profiles_of_pruned_versions_go_with_them(flow):
+    commit_versions(flow, 3)
+    for number in (1, 2, 3):
+        write_json_atomically(flow.store.folder / "profiles" / f"{number}.json", {})
+    pruned(flow, 1)
+    assert [path.name for path in (flow.store.folder / "profiles").iterdir()] == ["3.json"]
 
 
 def test_the_next_commit_goes_on_from_the_newest_number(flow):
