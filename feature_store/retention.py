@@ -131,7 +131,7 @@ def prune(store: FeatureStore, plan: Pruning) -> Pruning:
 
 
 def remove_versions(folder: Path, numbers: Iterable[int]) -> None:
-    """Remove records and profiles of versions; a loss of power does not bring them back once the tables have changed."""
+    """Remove records and profiles of versions; a loss of power does not bring them back once the tables change."""
     log = folder / "versions"
     for number in numbers:
         (log / f"{number:08d}.json").unlink(missing_ok=True)
