@@ -19,6 +19,7 @@ os.environ.update(
         "ENV_FILE": str(_ISOLATED / "none.env"),  # never a developer's own
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "ZENML_CUSTOM_SOURCE_ROOT": str(Path(__file__).resolve().parents[1]),  # a worker of pytest has no main module
         "ZENML_CONFIG_PATH": str(_ISOLATED / "zenml"),
         "ZENML_LOCAL_STORES_PATH": str(_ISOLATED / "stores"),
         "ZENML_REPOSITORY_PATH": str(_ISOLATED),

@@ -23,7 +23,7 @@ class Installation:
 
     def environment(self, **more: str) -> dict[str, str]:
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "ZENML_CUSTOM_SOURCE_ROOT"},
             "DATA_DIR": str(self.settings.data_dir),
             "ZENML_CONFIG_PATH": str(self.folder / "zenml"),
             "ZENML_LOCAL_STORES_PATH": str(self.folder / "stores"),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import time
 from pathlib import Path
@@ -130,8 +129,7 @@ def test_edits_additions_and_deletions_arrive(installation: Installation) -> Non
     assert any("A zebra crossed the river." in result["text"] for result in results)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_killed_first_run_is_made_good_by_the_next(tmp_path: Path, tiny_model: Path, seed: int) -> None:
+def test_a_killed_first_run_is_made_good_by_the_next(tmp_path: Path, tiny_model: Path) -> None:
     killed = Installation(tmp_path, tiny_model)
     fill_warehouse(killed.settings, make_notes(400, paragraphs=12))
     process = killed.start("feature-pipeline", "run", "-c", str(killed.config))
@@ -139,7 +137,7 @@ def test_a_killed_first_run_is_made_good_by_the_next(tmp_path: Path, tiny_model:
     for line in process.stdout:
         if "preflight" in line and "finished" in line:
             break
-    time.sleep(random.Random(seed).uniform(0, 8))
+    time.sleep(3)  # somewhere between reading and loading; tests/faults kill at every single point
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     stored = _stored_vectors(killed.settings)

@@ -81,7 +81,9 @@ def test_while_it_is_held_the_collection_claims_no_more_than_the_load_starts_fro
 
 
 @pytest.mark.parametrize(
-    "holder", ["elsewhere:1", f"{HOST}:1", f"elsewhere:{os.getpid()}", f"{socket.gethostname()}:{os.getpid()}"]
+    "holder",
+    ["elsewhere:1", f"{HOST}:1", f"elsewhere:{os.getpid()}", f"{socket.gethostname()}:{os.getpid()}"],
+    ids=["elsewhere", "here", "elsewhere, our process", "of this name, our process"],
 )
 def test_the_lease_of_another_load_is_respected(client, holder):
     hold(client, holder)
