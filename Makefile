@@ -28,7 +28,7 @@ run: $(INSTALLED) ## Fill the embedded warehouse if it is empty, run the pipelin
 
 .PHONY: test
 test: lint types contracts ## Lint, types, import contracts, and all tests
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style and format
