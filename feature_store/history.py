@@ -13,6 +13,7 @@ import lance
 from pydantic import BaseModel, ConfigDict, Field
 
 from feature_store import tables, versions
+from feature_store.config import DOCUMENT_FIELDS
 from feature_store.errors import TerminalError
 from feature_store.extended_json import from_extended_json
 from feature_store.references import Reference, References, find_references
@@ -30,7 +31,7 @@ _WORDS = {
     "held_back": "{} deletions held back",
     "newly_rejected": "{} rejected",
 }
-_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language", "text_format")
+_FIELDS = (*DOCUMENT_FIELDS, "text_format")
 _COMPARED = [
     "document_id", "category", "source_id", "state", "text_hash", "content_hash", "characters", "metadata", *_FIELDS,
 ]  # fmt: skip
@@ -317,7 +318,6 @@ def _listed(pair: _Pair, kind: Kind) -> DocumentChange:
 
 def _described(pair: _Pair, kind: Kind, before: int, after: int) -> DocumentChange:
     old, new = _values(pair.before), _values(pair.after)
-    names = [name for name in (*_FIELDS, *sorted({*old, *new} - {*_FIELDS})) if old.get(name) != new.get(name)]
     name = pair.present()["source_id"]
     lines = difflib.unified_diff(
         _text(pair.before).splitlines(),
@@ -326,7 +326,7 @@ def _described(pair: _Pair, kind: Kind, before: int, after: int) -> DocumentChan
         f"{name} at version {after}",
         lineterm="",
     )
-    values = {name: FieldChange(before=old.get(name), after=new.get(name)) for name in names}
+    values = {name: FieldChange(before=old.get(name), after=new.get(name)) for name in _differing(old, new)}
     return _listed(pair, kind).model_copy(update={"values": values, "text": list(lines)})
 
 
@@ -335,8 +335,12 @@ def _changed_fields(pair: _Pair) -> list[str]:
         return []
     old, new = _values(pair.before), _values(pair.after)
     text = ["text"] if pair.before["text_hash"] != pair.after["text_hash"] else []
+    return [*text, *_differing(old, new)]
+
+
+def _differing(old: Mapping[str, str | None], new: Mapping[str, str | None]) -> list[str]:
     names = (*_FIELDS, *sorted({*old, *new} - {*_FIELDS}))
-    return [*text, *(name for name in names if old.get(name) != new.get(name))]
+    return [name for name in names if old.get(name) != new.get(name)]
 
 
 def _values(row: Mapping[str, Any] | None) -> dict[str, str | None]:

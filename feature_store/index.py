@@ -235,6 +235,33 @@ def collection_names(client: QdrantClient) -> list[str]:
     return sorted(item.name for item in retrying()(client.get_collections).collections)
 
 
+def our_collections(client: QdrantClient) -> dict[str, IndexMetadata]:
+    """Return what each collection says of itself that this pipeline made, whether it serves or not."""
+    found = {}
+    for name in collection_names(client):
+        try:
+            metadata = read_metadata(client, name)
+        except TerminalError:
+            continue  # somebody else's
+        if metadata is not None:
+            found[name] = metadata
+    return found
+
+
+def scroll(
+    client: QdrantClient, collection: str, limit: int, *, with_payload: bool | list[str]
+) -> Iterator[list[models.Record]]:
+    """Yield all points of a collection without their vectors, up to ``limit`` at a time."""
+    offset: models.ExtendedPointId | None = None
+    while True:
+        records, offset = retrying()(
+            client.scroll, collection, limit=limit, offset=offset, with_payload=with_payload, with_vectors=False
+        )
+        yield records
+        if offset is None:
+            return
+
+
 def collections_of(client: QdrantClient, index: str) -> list[str]:
     """Return the names of all physical collections of an index, serving or not."""
     prefix = f"{index}__"

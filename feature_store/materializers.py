@@ -6,17 +6,8 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from feature_store.handles import (
-    Chunks,
-    CleanedDocuments,
-    Embeddings,
-    Handle,
-    IndexReport,
-    RawDocuments,
-    RunReport,
-    TrainingDataset,
-)
-from feature_store.views import figures_of, views_of
+from feature_store.handles import Handle
+from feature_store.views import VIEWS, figures_of, views_of
 
 _KINDS = {
     ".md": VisualizationType.MARKDOWN,
@@ -28,15 +19,7 @@ _KINDS = {
 class HandleMaterializer(BaseMaterializer):
     """Stores any of the handles. Its name and module are part of the stored data: leave an alias when it moves."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
-        RawDocuments,
-        CleanedDocuments,
-        Chunks,
-        Embeddings,
-        IndexReport,
-        RunReport,
-        TrainingDataset,
-    )
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = tuple(VIEWS)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Handle) -> None:

@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient
 
 from feature_store.errors import TerminalError
 from feature_store.exports import list_exports
-from feature_store.index import NOTHING, IndexMetadata, VersionName, collection_names, read_metadata
+from feature_store.index import NOTHING, VersionName, our_collections
 from feature_store.index_record import IndexRecord
 from feature_store.names import Tag, add_tag, read_tags, remove_tag
 from feature_store.releases import list_releases, read_release
@@ -104,17 +104,9 @@ def _of_records(indexes_folder: Path) -> Iterator[tuple[VersionName, Reference]]
 
 
 def _of_collections(client: QdrantClient, store_id: str) -> Iterator[tuple[VersionName, Reference]]:
-    for collection in collection_names(client):
-        metadata = _metadata_of_ours(client, collection)
-        if metadata is not None and metadata.store_id == store_id:
+    for collection, metadata in our_collections(client).items():
+        if metadata.store_id == store_id:
             yield from _of_index(collection, metadata.reflects, metadata.lease.loading if metadata.lease else None)
-
-
-def _metadata_of_ours(client: QdrantClient, collection: str) -> IndexMetadata | None:
-    try:
-        return read_metadata(client, collection)
-    except TerminalError:
-        return None  # somebody else's collection: it refers to nothing of ours
 
 
 def _of_index(

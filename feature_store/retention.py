@@ -4,7 +4,6 @@ Pruning a version removes its record first, in a way that survives a loss of pow
 it. Dying in between leaves Lance versions that nothing names, which the next commit or pruning removes.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -132,16 +131,12 @@ def prune(store: FeatureStore, plan: Pruning) -> Pruning:
 
 def remove_versions(folder: Path, numbers: Iterable[int]) -> None:
     """Remove records and profiles of versions; a loss of power does not bring them back once the tables change."""
-    log = folder / "versions"
     for number in numbers:
-        (log / f"{number:08d}.json").unlink(missing_ok=True)
+        versions.version_path(folder, number).unlink(missing_ok=True)
         (folder / "profiles" / f"{number}.json").unlink(missing_ok=True)
+    log = folder / "versions"
     if log.exists():
-        descriptor = os.open(log, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        versions.flush_folder(log)
 
 
 def size_of_tables(store: FeatureStore) -> int:

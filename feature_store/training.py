@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from feature_store.config import REPOSITORY, Name, Strict, _explained, _read_parameters
+from feature_store.config import REPOSITORY, Name, Strict, explained, read_parameters
 from feature_store.errors import ConfigurationError
 
 DEFAULT_TRAINING_CONFIG = REPOSITORY / "configs" / "training.yaml"
@@ -114,7 +114,7 @@ def load_training_config(path: Path = DEFAULT_TRAINING_CONFIG) -> TrainingConfig
     Raises:
         ConfigurationError: naming file, field, value and remedy.
     """
-    parameters = _read_parameters(path)
+    parameters = read_parameters(path)
     if "training" not in parameters:
         found = ", ".join(sorted(map(str, parameters))) or "nothing"
         raise ConfigurationError(
@@ -138,4 +138,4 @@ def validate_training(training: Any, origin: str) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(training)
     except ValidationError as error:
-        raise ConfigurationError(f"{origin} is not a valid training configuration:\n{_explained(error)}") from None
+        raise ConfigurationError(f"{origin} is not a valid training configuration:\n{explained(error)}") from None

@@ -83,7 +83,7 @@ def read_version(folder: Path, number: int) -> Version:
     Raises:
         TerminalError: if there is none of that number.
     """
-    path = _path(folder, number)
+    path = version_path(folder, number)
     if not path.exists():
         known = version_numbers(folder)
         span = "There is none yet."
@@ -99,7 +99,7 @@ def publish_version(folder: Path, version: Version) -> None:
     Raises:
         TerminalError: if a version of that number exists: somebody else published meanwhile.
     """
-    path = _path(folder, version.number)
+    path = version_path(folder, version.number)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with unfinished.open("w", encoding="utf-8") as file:
@@ -121,7 +121,7 @@ def publish_version(folder: Path, version: Version) -> None:
         ) from error
     finally:
         unfinished.unlink()
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def read_positions(folder: Path) -> dict[str, Position]:
@@ -150,11 +150,13 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _path(folder: Path, number: int) -> Path:
+def version_path(folder: Path, number: int) -> Path:
+    """Return where the record of a version is."""
     return folder / "versions" / f"{number:08d}.json"
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Make what was added to a folder or removed from it survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,7 @@ from feature_store.errors import PipelineError, TerminalError
 from feature_store.exports import list_exports, read_members
 from feature_store.ids import document_id as id_of_document
 from feature_store.ids import fingerprint, source_id
-from feature_store.index import IndexMetadata, collection_names, open_qdrant, read_metadata, retrying
+from feature_store.index import IndexMetadata, open_qdrant, our_collections, retrying
 from feature_store.releases import list_releases, read_release
 from feature_store.settings import Settings
 from feature_store.store import LIVE, FeatureStore, open_feature_store
@@ -178,7 +178,7 @@ def explain(settings: Settings, config: PipelineConfig, identifier: str) -> Expl
     try:
         if settings.qdrant_url is not None or settings.qdrant_folder.is_dir():  # opening local mode would make it
             with open_qdrant(settings) as client:
-                collections = _our_collections(client, [index.name for index in config.indexes])
+                collections = _in_order(client, [index.name for index in config.indexes])
                 points = [] if known else _points(client, collections, asked)
                 known = known or next((payload["document_id"] for _, payload in points), None)
                 indexes = [] if known is None else _holding_indexes(client, collections, known)
@@ -293,20 +293,13 @@ def _origin(store: FeatureStore, number: int) -> Origin:
     )
 
 
-def _our_collections(client: QdrantClient, configured: Sequence[str]) -> dict[str, tuple[IndexMetadata, bool]]:
+def _in_order(client: QdrantClient, configured: Sequence[str]) -> dict[str, tuple[IndexMetadata, bool]]:
     """Return what every collection of this pipeline says of itself, and whether an alias of its index points to it.
 
     Those that serve come first, and among them those of ``configured`` indexes before those of rebuilt ones.
     """
     serving = {(alias.alias_name, alias.collection_name) for alias in retrying()(client.get_aliases).aliases}
-    found: dict[str, tuple[IndexMetadata, bool]] = {}
-    for name in collection_names(client):
-        try:
-            metadata = read_metadata(client, name)
-        except TerminalError:
-            continue  # somebody else's
-        if metadata is not None:
-            found[name] = (metadata, (metadata.index, name) in serving)
+    found = {name: (each, (each.index, name) in serving) for name, each in our_collections(client).items()}
 
     def place(name: str) -> tuple[bool, bool, str]:
         metadata, is_serving = found[name]

@@ -27,13 +27,13 @@ from qdrant_client import QdrantClient
 
 from feature_store import lock, tables
 from feature_store.config import CategoryConfig, PipelineConfig
-from feature_store.dataset import copies_folder
+from feature_store.dataset import copies_folder, remove_copies
 from feature_store.erasure import adopt, count_rows_of, remove_leftovers, rewrite_history
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports, read_members, save_export
 from feature_store.files import write_json_atomically
 from feature_store.ids import document_id
-from feature_store.index import open_qdrant
+from feature_store.index import open_qdrant, our_collections
 from feature_store.journal import (
     ErasedDocument,
     Erasure,
@@ -54,7 +54,7 @@ from steps.export.place import MANIFEST
 from steps.extract.ids import raw_ids, text_of_id
 from steps.extract.keys import other_forms
 from steps.extract.read import read_documents, read_ids
-from steps.load.erase import count_points_of, erase_points, our_collections, require_no_load, text_hashes
+from steps.load.erase import count_points_of, erase_points, require_no_load, text_hashes
 from steps.load.local_storage import release_space
 from warehouse.connection import open_warehouse
 from warehouse.erase import erase_documents
@@ -320,9 +320,8 @@ class _Forgetting:
                 unfinished.replace(path)
 
     def _erase_copies(self) -> None:
-        for folder in _children(copies_folder(self.store.folder)):
-            self.counts["copies for reading"] += 1
-            remove_folder(folder)
+        self.counts["copies for reading"] += len(_children(copies_folder(self.store.folder)))
+        remove_copies(self.store.folder)
 
     def _erase_from_artifacts(self) -> None:
         changes = erase_from_artifacts(self.traces)

@@ -6,11 +6,11 @@ that serves are left alone, and runs do not see it.
 
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
 
 from feature_store import lock
 from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig
@@ -19,7 +19,7 @@ from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports, save_export
 from feature_store.handles import CleanedDocuments
-from feature_store.index import PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, retrying
+from feature_store.index import PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, scroll
 from feature_store.index_record import IndexRecord
 from feature_store.parts import remove_folder
 from feature_store.releases import Release, ReleasedIndex, read_release
@@ -283,21 +283,10 @@ def _compare_index(
 def stored_digest(client: QdrantClient, collection: str) -> SetDigest:
     """Return the digest of the ids and payloads that a collection holds, as ``digests.points_digest`` makes it."""
     digest = SetDigest()
-    for records in _scroll(client, collection):
+    for records in scroll(client, collection, _POINTS_PER_SCROLL, with_payload=True):
         for record in records:
             # A number is the id of somebody else's point.
             is_number = isinstance(record.id, int)
             identifier = str(record.id).encode() if is_number else uuid.UUID(str(record.id)).bytes
             digest.add(identifier, payload_hash(record.payload or {}))
     return digest
-
-
-def _scroll(client: QdrantClient, collection: str) -> Iterator[list[models.Record]]:
-    offset: models.ExtendedPointId | None = None
-    while True:
-        records, offset = retrying()(
-            client.scroll, collection, limit=_POINTS_PER_SCROLL, offset=offset, with_payload=True, with_vectors=False
-        )
-        yield records
-        if offset is None:
-            return

@@ -4,10 +4,9 @@ import hashlib
 import json
 from typing import Any
 
+from feature_store.config import DOCUMENT_FIELDS
 from feature_store.index_record import HASH_BYTES
 from feature_store.records import Chunk, CleanedDocument
-
-DOCUMENT_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language")
 
 
 def make_payload(document: CleanedDocument, chunk: Chunk, chunk_text_hash: str) -> dict[str, Any]:

