@@ -30,9 +30,10 @@ from loguru import logger
 from pymongo.database import Database
 
 from benchmarks.report import Results, finish
-from feature_store.config import EncoderConfig, PipelineConfig, load_config, validate_parameters
+from feature_store.config import PipelineConfig, load_config, validate_parameters
 from feature_store.encoders import Encoder, load_encoder
 from feature_store.index import open_qdrant
+from feature_store.index_config import EncoderConfig
 from feature_store.settings import Settings
 from feature_store.tables import batches_of
 from tests.application import MODES, Application, DrainingFlow

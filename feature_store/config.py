@@ -8,30 +8,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from feature_store.errors import ConfigurationError
 from feature_store.ids import fingerprint
+from feature_store.index_config import IndexConfig, SlidingWindowConfig
+from feature_store.strict import Name, Strict
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEFAULT_OUTBOX = "outbox"
 DEFAULT_CONFIG = REPOSITORY / "configs" / "feature.yaml"
 
 SourceFormat = Literal["text", "markdown", "rst", "html", "docstring"]
-# No double underscore: it separates an index from its fingerprint.
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=63)]
 DottedPath = Annotated[str, Field(pattern=r"^[^.$\x00][^\x00]*$", max_length=200)]
 DOCUMENT_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language")
+PayloadType = Literal["keyword", "integer", "float", "bool", "datetime"]
 CaptureMode = Literal["auto", "hash", "timestamp", "log", "outbox"]
 
 # The keys of a run configuration that this pipeline uses; ZenML itself ignores misspelt ones in silence.
 RUN_CONFIGURATION_KEYS = {"parameters", "settings", "run_name", "tags", "enable_step_logs", "extra"}
-
-
-class Strict(BaseModel):
-    """A part of the configuration: unknown keys are errors, values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _as_list(value: Any) -> Any:
@@ -214,7 +209,8 @@ class CategoryConfig(Strict):
     Every field is a dotted path into the document (``content.Title``). ``text`` takes one or more paths: a string is
     taken as it is, a list is joined by blank lines, a mapping gives each of its texts under its key as a heading.
     ``format_field`` names a field that states the format document by document (``text/x-rst``, ``markdown``, …);
-    ``format`` holds where it is missing. ``metadata`` maps names in the payload to paths. An ``optional`` collection
+    ``format`` holds where it is missing. ``metadata`` maps names in the payload to paths; ``metadata_types`` says as
+    what Qdrant indexes them for filters, ``keyword`` where nothing is said. An ``optional`` collection
     may be missing from the warehouse. Documents whose ``deleted_field`` is set (to anything but null, false, 0 or an
     empty string) count as deleted. ``quality`` says what its documents are expected to be.
     """
@@ -231,10 +227,19 @@ class CategoryConfig(Strict):
     updated_at: DottedPath | None = None
     external_id: DottedPath | None = None
     metadata: dict[Name, DottedPath] = Field(default_factory=dict)
+    metadata_types: dict[Name, PayloadType] = Field(default_factory=dict)
     optional: bool = False
     capture: Annotated[CaptureConfig, BeforeValidator(_as_mode)] = CaptureConfig()
     deleted_field: DottedPath | None = None
     quality: QualityConfig = QualityConfig()
+
+    @model_validator(mode="after")
+    def types_are_those_of_metadata(self) -> Self:
+        unknown = sorted(set(self.metadata_types) - set(self.metadata))
+        if unknown:
+            known = ", ".join(self.metadata) or "none"
+            raise ValueError(f"`metadata_types` names unknown metadata {', '.join(unknown)}; known are {known}")
+        return self
 
     @model_validator(mode="after")
     def quality_names_fields_that_there_are(self) -> Self:
@@ -254,7 +259,8 @@ class CategoryConfig(Strict):
 
     def mapping(self) -> dict[str, Any]:
         """Return the part of the category that decides what its documents become, not how they are captured."""
-        return self.model_dump(mode="json", exclude={"optional", "capture", "deleted_field", "quality"})
+        not_decisive = {"metadata_types", "optional", "capture", "deleted_field", "quality"}
+        return self.model_dump(mode="json", exclude=not_decisive)
 
     def paths(self) -> list[str]:
         """Return every dotted path that the category reads, sorted, without repetition."""
@@ -288,71 +294,6 @@ class CleaningConfig(Strict):
         ``version`` is that of the code; the limits of rejected shares clean nothing.
         """
         return fingerprint([version, self.max_characters, self.min_characters])
-
-
-class WindowSize(Strict):
-    """A window and its overlap, in tokens of the encoder's own tokenizer."""
-
-    window: Annotated[int, Field(ge=8, le=100_000)]
-    overlap: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def overlap_is_at_most_half(self) -> Self:
-        if self.overlap * 2 > self.window:
-            raise ValueError(
-                f"overlap {self.overlap} is more than half of window {self.window}; choose a smaller overlap"
-            )
-        return self
-
-
-class SlidingWindowConfig(WindowSize):
-    """Sliding-window chunks; ``categories`` overrides the size for single categories.
-
-    ``heading_prefix`` puts the heading path in front of the text that is embedded; the chunk's own text stays as it is.
-    """
-
-    strategy: Literal["sliding_window"] = "sliding_window"
-    window: Annotated[int, Field(ge=8, le=100_000)] = 200
-    overlap: Annotated[int, Field(ge=0)] = 40
-    categories: dict[Name, WindowSize] = Field(default_factory=dict)
-    heading_prefix: bool = False
-
-    def size_for(self, category: str) -> WindowSize:
-        """Return the window and overlap that hold for a category."""
-        return self.categories.get(category, WindowSize(window=self.window, overlap=self.overlap))
-
-
-class EncoderConfig(Strict):
-    """The embedding model: ``model`` is a name on the hub or a folder; prompts, limit and normalisation are its own.
-
-    ``precision`` ``auto`` takes bfloat16 where the processor has it in hardware, else float32. ``trust_remote_code``
-    is for models that bring their own code, such as gte-large.
-    """
-
-    model: Annotated[str, Field(min_length=1)] = "sentence-transformers/all-MiniLM-L6-v2"
-    revision: str | None = None
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
-    max_tokens: Annotated[int, Field(ge=16)] | None = None
-    trust_remote_code: bool = False
-
-
-class SparseConfig(Strict):
-    """BM25 as Qdrant computes it; ``language`` chooses stemmer and stop words."""
-
-    language: str = "english"
-    average_length: Annotated[float, Field(gt=0)] = 256.0
-
-
-class IndexConfig(Strict):
-    """One Qdrant index: which categories, how they are chunked, and by which encoder they are embedded."""
-
-    name: Name
-    categories: Annotated[list[Name], Field(min_length=1)]
-    chunking: SlidingWindowConfig = SlidingWindowConfig()
-    encoder: EncoderConfig = EncoderConfig()
-    sparse: SparseConfig = SparseConfig()
-    upsert_batch: Annotated[int, Field(ge=1, le=2048)] = 128
 
 
 class DeletionGuard(Strict):
@@ -413,7 +354,8 @@ class PipelineConfig(Strict):
             if repeated:
                 raise ValueError(f"{label} {', '.join(repeated)} appears more than once; give each its own name")
         for index in self.indexes:
-            unknown = sorted({*index.categories, *index.chunking.categories} - set(known))
+            overridden = index.chunking.categories if isinstance(index.chunking, SlidingWindowConfig) else {}
+            unknown = sorted({*index.categories, *overridden} - set(known))
             if unknown:
                 raise ValueError(
                     f"index {index.name} asks for unknown categories {', '.join(unknown)}; known are {', '.join(known)}"

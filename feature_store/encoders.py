@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_store.config import EncoderConfig, SparseConfig
 from feature_store.errors import ConfigurationError
 from feature_store.ids import fingerprint
+from feature_store.index_config import EncoderConfig, SparseConfig
 
 PACKAGED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGED_NAMES = {PACKAGED_MODEL, "all-MiniLM-L6-v2"}

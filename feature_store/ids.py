@@ -57,13 +57,15 @@ def document_id(category: str, source: str) -> str:
     return str(uuid.uuid5(DOCUMENT_NAMESPACE, f"{category}{_SEPARATOR}{source}"))
 
 
-def chunk_id(document: str, embedded_text_hash: str, occurrence: int) -> str:
+def chunk_id(document: str, embedded_text_hash: str, occurrence: int, kind: str = "") -> str:
     """Return the id of a chunk, which is also its point id.
 
     It follows the text within the document, so that a chunk keeps its id when others move around it; ``occurrence``
-    counts equal texts of the same document from 0.
+    counts equal texts of the same document and kind from 0. ``kind`` tells apart chunks of one text: those of another
+    size, and parents.
     """
-    return str(uuid.uuid5(CHUNK_NAMESPACE, _SEPARATOR.join((document, embedded_text_hash, str(occurrence)))))
+    parts = (document, embedded_text_hash, str(occurrence), *([kind] if kind else []))
+    return str(uuid.uuid5(CHUNK_NAMESPACE, _SEPARATOR.join(parts)))
 
 
 def text_hash(text: str) -> str:

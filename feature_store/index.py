@@ -12,23 +12,33 @@ from datetime import datetime
 from typing import Any, Self
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from feature_store.config import EncoderConfig, IndexConfig
+from feature_store.config import PayloadType
 from feature_store.encoders import Encoder
 from feature_store.errors import ConfigurationError, LockedError, PipelineError, TerminalError, TransientError
 from feature_store.ids import fingerprint
+from feature_store.index_config import (
+    ChunkingConfig,
+    EncoderConfig,
+    IndexConfig,
+    MultiSizeConfig,
+    RetrievalConfig,
+    ServerConfig,
+)
 from feature_store.settings import Settings
 from feature_store.versions import Version
 
 DENSE = "dense"
 SPARSE = "bm25"
+PARENT_ROLE = "parent"  # the payload's `role` of a point that has no vectors and is what a reader gets
 PAYLOAD_VERSION = 3
 LOCAL_MODE_COMFORT = 20_000  # points; beyond, brute-force search gets slow
 ATTEMPTS = 6
+CHUNKING: TypeAdapter[ChunkingConfig] = TypeAdapter(ChunkingConfig)
 _TIMEOUT_SECONDS = 60
 _RETRIED_STATUS = {408, 429, 500, 502, 503, 504}
 _DISTANCES = {
@@ -74,6 +84,21 @@ class Lease(BaseModel):
     loading: VersionName
 
 
+class Promotion(BaseModel):
+    """What became of a collection since it was built: when it was promoted, retired or refused by its gate.
+
+    ``previous`` served before it. ``held`` says why it must not be promoted by a run: a gate refused it, or somebody
+    went back to the one before; `promote` by hand takes that away.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    promoted_at: datetime | None = None
+    retired_at: datetime | None = None
+    previous: str | None = None
+    held: str | None = None
+
+
 class EncoderDescription(BaseModel):
     """What a client must know to embed queries for a collection."""
 
@@ -92,8 +117,9 @@ class EncoderDescription(BaseModel):
 class IndexMetadata(BaseModel):
     """What a collection says of itself. ``version`` 0 means that its first load has not finished.
 
-    ``version_run_id`` is the run that made that version of the feature store. ``lease`` is there while a load is at
-    work; one that stays behind, expired or not, is that of a load that failed.
+    ``version_run_id`` is the run that made that version of the feature store. ``payload_indexes`` are the fields that a
+    filter may name, with their types; ``retrieval`` and ``server`` what the configuration says of searching. ``lease``
+    is there while a load is at work; one that stays behind, expired or not, is that of a load that failed.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -111,6 +137,11 @@ class IndexMetadata(BaseModel):
     chunking: dict[str, Any]
     sparse: dict[str, Any]
     payload_version: int = PAYLOAD_VERSION
+    chunker_version: int = 1
+    payload_indexes: dict[str, PayloadType] = Field(default_factory=dict)
+    retrieval: RetrievalConfig = RetrievalConfig()
+    server: ServerConfig = ServerConfig()
+    promotion: Promotion = Promotion()
     created_at: datetime
     updated_at: datetime
     lease: Lease | None = None
@@ -119,6 +150,20 @@ class IndexMetadata(BaseModel):
     def reflects(self) -> VersionName:
         """The version of the feature store that the collection reflects."""
         return VersionName(number=self.version, run_id=self.version_run_id)
+
+    def sizes(self) -> list[int | None]:
+        """Return the sizes of the chunks, each with vectors of its own; [None] where there is one size."""
+        return sizes_of(CHUNKING.validate_python(self.chunking))
+
+
+def sizes_of(chunking: ChunkingConfig) -> list[int | None]:
+    """Return the sizes of the chunks, each with vectors of its own; [None] where there is one size."""
+    return list(chunking.windows()) if isinstance(chunking, MultiSizeConfig) else [None]
+
+
+def vector_names(size: int | None) -> tuple[str, str]:
+    """Return the names of the dense and of the BM25 vector of chunks of that size."""
+    return (DENSE, SPARSE) if size is None else (f"{DENSE}_{size}", f"{SPARSE}_{size}")
 
 
 def describe_encoder(encoder: Encoder) -> EncoderDescription:

@@ -65,7 +65,10 @@ class Chunk:
 
     ``text`` is ``document.text[start:end]``, in characters. ``embedded_text`` is what the encoder sees: the text, after
     the heading path where the configuration asks for it. ``token_count`` counts ``embedded_text`` with the encoder's
-    own tokenizer, special tokens left out.
+    own tokenizer, special tokens left out. ``position`` counts from 0 the chunks of one document and size.
+
+    ``size`` is the window that it was cut for, in tokens, where an index has several; None where it has one. A child
+    has the id of its parent. A parent is given to readers and never embedded: its ``embedded_text`` is empty.
     """
 
     chunk_id: str
@@ -77,3 +80,6 @@ class Chunk:
     embedded_text: str
     heading_path: tuple[str, ...]
     token_count: int
+    size: int | None = None
+    parent_id: str | None = None
+    is_parent: bool = False

@@ -70,6 +70,7 @@ CHUNKS = pa.schema(
         pa.field("embedded_text", pa.large_string(), nullable=False),
         pa.field("text_hash", pa.string(), nullable=False),  # of embedded_text
         pa.field("token_count", pa.int32(), nullable=False),
+        pa.field("size", pa.int32()),  # decides the names of the vectors; null where the index has one size
         pa.field("payload", pa.large_string(), nullable=False),  # JSON object
     ]
 )
@@ -90,6 +91,7 @@ def embedded_chunks(dimension: int) -> pa.Schema:
         [
             pa.field("chunk_id", pa.string(), nullable=False),
             pa.field("document_id", pa.string(), nullable=False),
+            pa.field("size", pa.int32()),
             pa.field("payload", pa.large_string(), nullable=False),
             pa.field("dense", pa.list_(pa.float32(), dimension), nullable=False),
             pa.field("sparse_indices", pa.list_(pa.uint32()), nullable=False),

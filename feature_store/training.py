@@ -8,8 +8,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from feature_store.config import REPOSITORY, Name, Strict, explained, read_parameters
+from feature_store.config import REPOSITORY, explained, read_parameters
 from feature_store.errors import ConfigurationError
+from feature_store.strict import Name, Strict
 
 DEFAULT_TRAINING_CONFIG = REPOSITORY / "configs" / "training.yaml"
 _SHARE_TOLERANCE = 1e-6

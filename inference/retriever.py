@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from qdrant_client import QdrantClient, models
 
-from feature_store.config import EncoderConfig, SparseConfig
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError
 from feature_store.index import DENSE, SPARSE, IndexMetadata, read_metadata, serving_collection
+from feature_store.index_config import EncoderConfig, SparseConfig
 
 CANDIDATES = 100
 

@@ -7,16 +7,9 @@ from zenml.enums import ExecutionMode
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from feature_store import lock
-from feature_store.config import (
-    CategoryConfig,
-    CleaningConfig,
-    DeletionGuard,
-    IndexConfig,
-    PipelineConfig,
-    RunOptions,
-    load_config,
-)
+from feature_store.config import CategoryConfig, CleaningConfig, DeletionGuard, PipelineConfig, RunOptions, load_config
 from feature_store.errors import PlanOutdatedError
+from feature_store.index_config import IndexConfig
 from feature_store.settings import load_settings
 from steps.chunk.step import chunk
 from steps.clean.clean import CLEANING_VERSION

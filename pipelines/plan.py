@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qdrant_client import QdrantClient
 
 from feature_store import schema, tables
-from feature_store.config import IndexConfig, PipelineConfig, PlanReference, RunOptions
+from feature_store.config import PipelineConfig, PlanReference, RunOptions
 from feature_store.encoders import Encoder, load_encoder
 from feature_store.errors import ConfigurationError, PreflightError
 from feature_store.handles import Chunks, RawDocuments
@@ -24,6 +24,7 @@ from feature_store.index import (
     read_metadata,
     serving_collection,
 )
+from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord, StartingPoint, starting_point
 from feature_store.parts import list_parts, read_part
 from feature_store.settings import Settings

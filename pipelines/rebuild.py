@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict
 from qdrant_client import QdrantClient
 
 from feature_store import lock
-from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig
+from feature_store.config import CategoryConfig, PipelineConfig
 from feature_store.digests import SetDigest, documents_digest, points_digest
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports, save_export
 from feature_store.handles import CleanedDocuments
 from feature_store.index import PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, scroll
+from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord
 from feature_store.parts import remove_folder
 from feature_store.releases import Release, ReleasedIndex, read_release

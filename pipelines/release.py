@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from qdrant_client import QdrantClient, models
 
 from feature_store import lock
-from feature_store.config import IndexConfig, PipelineConfig
+from feature_store.config import PipelineConfig
 from feature_store.digests import documents_digest, file_digest, points_digest
 from feature_store.encoders import load_encoder
 from feature_store.errors import ReconciliationError, TerminalError
@@ -27,6 +27,7 @@ from feature_store.index import (
     retrying,
     serving_collection,
 )
+from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord
 from feature_store.names import LATEST, find_version, require_new_name
 from feature_store.parts import remove_folder

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qdrant_client import QdrantClient
 
 from feature_store import tables
-from feature_store.config import IndexConfig, PipelineConfig
+from feature_store.config import PipelineConfig
 from feature_store.index import (
     PAYLOAD_VERSION,
     IndexMetadata,
@@ -16,6 +16,7 @@ from feature_store.index import (
     read_metadata,
     serving_collection,
 )
+from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord, is_of_history
 from feature_store.settings import Settings
 from feature_store.store import IS_LIVE, FeatureStore, open_feature_store

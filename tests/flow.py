@@ -11,10 +11,11 @@ from pymongo.database import Database
 from qdrant_client import QdrantClient
 
 from feature_store.commit import CategoryShares, RunDescription
-from feature_store.config import EncoderConfig, IndexConfig, PipelineConfig, validate_parameters
+from feature_store.config import PipelineConfig, validate_parameters
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
 from feature_store.index import index_fingerprint, physical_name
+from feature_store.index_config import EncoderConfig, IndexConfig
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from feature_store.vectors import VectorTable

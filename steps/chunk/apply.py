@@ -10,11 +10,11 @@ import pyarrow as pa
 from qdrant_client import QdrantClient
 
 from feature_store import schema
-from feature_store.config import IndexConfig, SlidingWindowConfig
 from feature_store.encoders import Encoder
 from feature_store.handles import Chunks, CleanedDocuments, SampledChunk, SampledDocument
 from feature_store.ids import text_hash
 from feature_store.index import read_metadata
+from feature_store.index_config import IndexConfig, SlidingWindowConfig
 from feature_store.index_record import DocumentPoints, IndexRecord, KnownPoints, pack, starting_point
 from feature_store.parts import write_part
 from feature_store.progress import Advance, progress

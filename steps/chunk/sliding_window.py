@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from feature_store.config import SlidingWindowConfig
 from feature_store.errors import TerminalError
 from feature_store.ids import chunk_id, text_hash
+from feature_store.index_config import SlidingWindowConfig
 from feature_store.records import Chunk, CleanedDocument
 from steps.chunk.splitting import skip_white_space
 from steps.chunk.tokens import TokenSpans

@@ -6,10 +6,10 @@ from typing import Annotated
 from loguru import logger
 from zenml import step
 
-from feature_store.config import IndexConfig
 from feature_store.encoders import load_encoder
 from feature_store.handles import Chunks, CleanedDocuments
 from feature_store.index import index_fingerprint, open_qdrant, physical_name
+from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
 from steps.chunk.apply import chunk_index
 from steps.chunk.sliding_window import CHUNKER_VERSION

@@ -6,9 +6,9 @@ from typing import Annotated
 from loguru import logger
 from zenml import step
 
-from feature_store.config import IndexConfig
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.handles import Chunks, Embeddings
+from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
 from feature_store.vectors import VectorTable
 from steps.embed.apply import embed_chunks

@@ -11,16 +11,18 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from feature_store.config import CategoryConfig, IndexConfig
+from feature_store.config import CategoryConfig
 from feature_store.encoders import Encoder
 from feature_store.errors import ReconciliationError, TransientError
 from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
-from feature_store.index import NOTHING, VersionName, count_points, read_metadata, serving_collection
+from feature_store.index import NOTHING, VersionName, count_points, read_metadata, serving_collection, write_metadata
+from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord, StartingPoint, starting_point
 from feature_store.parts import count_rows, list_parts
 from feature_store.progress import progress
+from feature_store.serving import move_alias
 from feature_store.versions import Version, now
-from steps.load.collection import ensure_collection, indexed_fields, publish
+from steps.load.collection import ensure_collection, indexed_fields
 from steps.load.lease import HeldLease, take_lease
 from steps.load.local_storage import flushed_once
 from steps.load.points import (
@@ -97,7 +99,8 @@ def _load(
     precisions = sorted({*metadata.precisions, *embeddings.precisions})
     moved = {"version": version.number, "version_run_id": version.run_id, "points": points, "precisions": precisions}
     done = metadata.model_copy(update={**moved, "updated_at": now(), "lease": None})
-    previous = publish(client, done, collection)
+    write_metadata(client, collection, done)
+    previous = move_alias(client, done.index, collection)
     return _report(embeddings, points, expected).model_copy(update={**counts, "previous_collection": previous})
 
 

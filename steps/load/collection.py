@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from qdrant_client import QdrantClient, models
 
-from feature_store.config import CategoryConfig, IndexConfig
+from feature_store.config import CategoryConfig
 from feature_store.encoders import Encoder
 from feature_store.index import (
     DENSE,
@@ -15,9 +15,8 @@ from feature_store.index import (
     distance,
     read_metadata,
     retrying,
-    serving_collection,
-    write_metadata,
 )
+from feature_store.index_config import IndexConfig
 from feature_store.versions import now
 
 _KEYWORD = models.PayloadSchemaType.KEYWORD
@@ -64,28 +63,6 @@ def ensure_collection(
         if field not in present:
             _index_field(client, collection, field, kind)
     return metadata
-
-
-def publish(client: QdrantClient, metadata: IndexMetadata, collection: str) -> str | None:
-    """Move the version pointer, then the alias in one operation; return the collection that served before, if another.
-
-    ``metadata`` has no lease: that goes in the same write. This is the last thing that a load does: what it says is
-    true from the first moment on.
-    """
-    write_metadata(client, collection, metadata)
-    serving = serving_collection(client, metadata.index)
-    if serving == collection:
-        return None
-    operations: list[models.AliasOperations] = []
-    if serving is not None:
-        operations.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=metadata.index)))
-    operations.append(
-        models.CreateAliasOperation(
-            create_alias=models.CreateAlias(collection_name=collection, alias_name=metadata.index)
-        )
-    )
-    retrying()(client.update_collection_aliases, change_aliases_operations=operations)
-    return serving
 
 
 def _new_metadata(collection: str, index: IndexConfig, encoder: Encoder, store_id: str) -> IndexMetadata:

@@ -6,10 +6,11 @@ from typing import Annotated
 from loguru import logger
 from zenml import step
 
-from feature_store.config import CategoryConfig, IndexConfig
+from feature_store.config import CategoryConfig
 from feature_store.encoders import load_encoder
 from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
 from feature_store.index import LOCAL_MODE_COMFORT, open_qdrant
+from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
 from steps.load.apply import bring_to_version
 from steps.runtime import start_step

@@ -8,11 +8,12 @@ from typing import Any
 
 from pymongo.database import Database
 
-from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig, RunOptions
+from feature_store.config import CategoryConfig, PipelineConfig, RunOptions
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
 from feature_store.index import collection_names as qdrant_collections
 from feature_store.index import collections_of, open_qdrant, read_metadata, serving_collection
+from feature_store.index_config import IndexConfig
 from feature_store.journal import require_no_erasure
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store

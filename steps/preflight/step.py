@@ -6,7 +6,8 @@ from loguru import logger
 from zenml import step
 
 from feature_store import lock
-from feature_store.config import CategoryConfig, IndexConfig, PipelineConfig, RunOptions
+from feature_store.config import CategoryConfig, PipelineConfig, RunOptions
+from feature_store.index_config import IndexConfig
 from steps.preflight.checks import require_readiness
 from steps.runtime import remove_other_runs, start_step
 

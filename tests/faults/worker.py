@@ -5,8 +5,8 @@ import signal
 import warnings
 from pathlib import Path
 
-from feature_store.config import SparseConfig
 from feature_store.encoders import load_sparse_encoder
+from feature_store.index_config import SparseConfig
 from steps.clean.metadata import detect_language
 from tests.faults.faults import Fault, armed, before_every_durable_step, kill
 from tests.faults.installation import Place, opened

@@ -22,9 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from pymongo import MongoClient
 from qdrant_client import QdrantClient
 
-from feature_store.config import PipelineConfig, SparseConfig
+from feature_store.config import PipelineConfig
 from feature_store.encoders import load_sparse_encoder
 from feature_store.ids import document_id, source_id, text_hash
+from feature_store.index_config import SparseConfig
 from feature_store.records import CleanedDocument, RawDocument
 from feature_store.settings import Settings
 from steps.chunk.payload import make_payload

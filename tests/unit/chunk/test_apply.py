@@ -6,8 +6,8 @@ import uuid
 import pyarrow as pa
 import pytest
 
-from feature_store.config import SlidingWindowConfig
 from feature_store.handles import Chunks
+from feature_store.index_config import SlidingWindowConfig
 from feature_store.index_record import unpack
 from feature_store.parts import list_parts, read_part
 from steps.chunk import apply

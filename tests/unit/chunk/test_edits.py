@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from feature_store.config import SlidingWindowConfig
+from feature_store.index_config import SlidingWindowConfig
 from steps.chunk.sliding_window import chunk_document
 
 EDITS = {

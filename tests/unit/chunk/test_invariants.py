@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_store.config import SlidingWindowConfig, WindowSize
+from feature_store.index_config import SlidingWindowConfig, WindowSize
 from steps.chunk.sliding_window import check_coverage, chunk_document, dropped_spans
 
 LIMIT = 254

@@ -2,7 +2,7 @@
 
 import pytest
 
-from feature_store.config import SlidingWindowConfig
+from feature_store.index_config import SlidingWindowConfig
 from feature_store.records import CleanedDocument
 from steps.chunk.apply import SAMPLE_CHARACTERS, SAMPLES, ChunkWriter
 from steps.chunk.sliding_window import chunk_document

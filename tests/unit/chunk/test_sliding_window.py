@@ -3,9 +3,9 @@ from itertools import pairwise
 
 import pytest
 
-from feature_store.config import SlidingWindowConfig, WindowSize
 from feature_store.errors import TerminalError
 from feature_store.ids import chunk_id, text_hash
+from feature_store.index_config import SlidingWindowConfig, WindowSize
 from steps.chunk.sliding_window import check_coverage, chunk_document, dropped_spans
 
 

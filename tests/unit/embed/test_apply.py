@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from feature_store import schema
-from feature_store.config import EncoderConfig, SparseConfig
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import TerminalError
 from feature_store.ids import chunk_id, text_hash
+from feature_store.index_config import EncoderConfig, SparseConfig
 from feature_store.parts import list_parts, read_part, write_part
 from feature_store.vectors import VectorTable
 from steps.embed import apply

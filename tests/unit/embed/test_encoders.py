@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from feature_store.config import EncoderConfig, SparseConfig
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError
+from feature_store.index_config import EncoderConfig, SparseConfig
 
 
 @pytest.fixture(scope="module")

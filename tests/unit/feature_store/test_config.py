@@ -10,12 +10,11 @@ from feature_store.config import (
     CategoryConfig,
     CleaningConfig,
     PipelineConfig,
-    SlidingWindowConfig,
-    WindowSize,
     load_config,
     validate_parameters,
 )
 from feature_store.errors import ConfigurationError
+from feature_store.index_config import SlidingWindowConfig, WindowSize
 
 CATEGORY = {"name": "notes", "collection": "notes", "text": "body"}
 INDEX = {"name": "small", "categories": ["notes"]}

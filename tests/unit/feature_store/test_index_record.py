@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_store import schema
-from feature_store.config import EncoderConfig
 from feature_store.index import NOTHING, EncoderDescription, IndexMetadata, Lease, VersionName
+from feature_store.index_config import EncoderConfig
 from feature_store.index_record import IndexRecord, StartingPoint, pack, starting_point, unpack
 from feature_store.parts import write_part
 from feature_store.store import open_feature_store
