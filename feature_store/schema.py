@@ -75,6 +75,14 @@ CHUNKS = pa.schema(
     ]
 )
 
+PARENTS = pa.schema(
+    [
+        pa.field("chunk_id", pa.string(), nullable=False),
+        pa.field("document_id", pa.string(), nullable=False),
+        pa.field("payload", pa.large_string(), nullable=False),  # JSON object
+    ]
+)
+
 PAYLOADS = pa.schema(
     [
         pa.field("chunk_id", pa.string(), nullable=False),

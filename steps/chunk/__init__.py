@@ -1,1 +1,1 @@
-"""The chunk stage: cuts cleaned documents into sliding windows that end at borders of meaning."""
+"""The chunk stage: cuts cleaned documents at borders of meaning, by the strategy of each index."""

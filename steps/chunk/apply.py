@@ -14,14 +14,15 @@ from feature_store.encoders import Encoder
 from feature_store.handles import Chunks, CleanedDocuments, SampledChunk, SampledDocument
 from feature_store.ids import text_hash
 from feature_store.index import read_metadata
-from feature_store.index_config import IndexConfig, SlidingWindowConfig
-from feature_store.index_record import DocumentPoints, IndexRecord, KnownPoints, pack, starting_point
+from feature_store.index_config import ChunkingConfig, IndexConfig
+from feature_store.index_record import DocumentPoints, IndexRecord, KnownPoints, pack, payload_hash, starting_point
 from feature_store.parts import write_part
 from feature_store.progress import Advance, progress
 from feature_store.records import Chunk, CleanedDocument
 from feature_store.store import LIVE
-from steps.chunk.payload import make_payload, payload_hash, to_json
-from steps.chunk.sliding_window import check_coverage, chunk_document, dropped_spans
+from steps.chunk.coverage import dropped_spans
+from steps.chunk.payload import make_payload, to_json
+from steps.chunk.strategies import CHUNKERS, check_chunks, window_of
 from steps.chunk.tokens import TokenSpans
 
 ROWS_PER_PART = 512
@@ -70,14 +71,16 @@ class _Buffer:
 class ChunkWriter:
     """Writes what has to be done for each document as parts, whole documents at a time, and counts."""
 
-    def __init__(self, folder: Path, window: int) -> None:
-        self.window = window
+    def __init__(self, folder: Path, chunking: ChunkingConfig) -> None:
+        self.chunking = chunking
         self.new = _Buffer(folder, "chunks", schema.CHUNKS)
+        self.new_parents = _Buffer(folder, "parents", schema.PARENTS)
         self.moved = _Buffer(folder, "payloads", schema.PAYLOADS)
         self.stale = _Buffer(folder, "stale", schema.CHUNK_IDS)
         self.documents = _Buffer(folder, "documents", schema.INDEX_RECORD)
         self.counts = {"documents": 0, "deleted_documents": 0, "chunks": 0, "characters": 0, "dropped_characters": 0}
         self.counts |= {"new": 0, "moved": 0, "unchanged": 0, "stale": 0}
+        self.counts |= {"parents": 0, "new_parents": 0, "moved_parents": 0}
         self.token_counts = [0] * (TENTHS + 1)
         self.longest = 0
         self.samples: list[SampledDocument] = []
@@ -90,15 +93,12 @@ class ChunkWriter:
     def add(self, document: CleanedDocument, chunks: list[Chunk], known: DocumentPoints | None) -> None:
         """Add all chunks of one document; ``known`` are the points that the collection holds of it, None if unknown."""
         self.counts["documents"] += 1
-        self.counts["chunks"] += len(chunks)
-        self.counts["characters"] += len(document.text)
-        self.counts["dropped_characters"] += sum(end - start for start, end in dropped_spans(document, chunks))
+        self._count(document, [chunk for chunk in chunks if not chunk.is_parent])
         points: DocumentPoints = {}
         for chunk in chunks:
-            self.token_counts[min(chunk.token_count * TENTHS // self.window, TENTHS)] += 1
-            self.longest = max(self.longest, chunk.token_count)
             point = uuid.UUID(chunk.chunk_id).bytes
-            points[point] = self._add_chunk(document, chunk, (known or {}).get(point))
+            add = self._add_parent if chunk.is_parent else self._add_chunk
+            points[point] = add(document, chunk, (known or {}).get(point))
         self._sample(document, chunks)
         self._finish_document(document.document_id, points, known)
 
@@ -106,22 +106,34 @@ class ChunkWriter:
         """Write what is still waiting; return the counts."""
         for buffer in self._buffers():
             buffer.write()
+        windows = sorted(set(self.chunking.windows()), reverse=True)
         return {
             **self.counts,
-            "window": self.window,
+            "window": windows[0],
+            "windows": windows,
             "token_counts": self.token_counts,
             "longest": self.longest,
             "samples": self.samples,
         }
 
+    def _count(self, document: CleanedDocument, chunks: list[Chunk]) -> None:
+        self.counts["chunks"] += len(chunks)
+        self.counts["characters"] += len(document.text)
+        in_order = sorted(chunks, key=lambda chunk: chunk.start)
+        self.counts["dropped_characters"] += sum(end - start for start, end in dropped_spans(document, in_order))
+        for chunk in chunks:
+            window = window_of(chunk, self.chunking, document.category)
+            self.token_counts[min(chunk.token_count * TENTHS // window, TENTHS)] += 1
+            self.longest = max(self.longest, chunk.token_count)
+
     def _sample(self, document: CleanedDocument, chunks: list[Chunk]) -> None:
         """Keep the first documents; one of several chunks, which shows their overlap, drives out one of a single."""
-        shown = [chunk for chunk in chunks if chunk.start < SAMPLE_CHARACTERS]
-        single = next((place for place, sample in enumerate(self.samples) if len(sample.chunks) == 1), None)
-        if shown and len(self.samples) < SAMPLES:
-            self.samples.append(_sample(document, shown))
-        elif len(shown) > 1 and single is not None:
-            self.samples[single] = _sample(document, shown)
+        sample = _sample(document, [chunk for chunk in chunks if chunk.start < SAMPLE_CHARACTERS])
+        single = next((place for place, held in enumerate(self.samples) if not _has_several(held)), None)
+        if sample.chunks and len(self.samples) < SAMPLES:
+            self.samples.append(sample)
+        elif _has_several(sample) and single is not None:
+            self.samples[single] = sample
 
     def _add_chunk(self, document: CleanedDocument, chunk: Chunk, known_hash: bytes | None) -> bytes:
         embedded_hash = text_hash(chunk.embedded_text)
@@ -137,6 +149,19 @@ class ChunkWriter:
             self.counts["unchanged"] += 1
         return hash_of_payload
 
+    def _add_parent(self, document: CleanedDocument, parent: Chunk, known_hash: bytes | None) -> bytes:
+        payload = make_payload(document, parent, text_hash(parent.text))
+        hash_of_payload = payload_hash(payload)
+        row = {"chunk_id": parent.chunk_id, "payload": to_json(payload)}
+        self.counts["parents"] += 1
+        if known_hash is None:
+            self.counts["new_parents"] += 1
+            self.new_parents.rows.append({**row, "document_id": parent.document_id})
+        elif known_hash != hash_of_payload:
+            self.counts["moved_parents"] += 1
+            self.moved.rows.append(row)
+        return hash_of_payload
+
     def _finish_document(self, document_id: str, points: DocumentPoints, known: DocumentPoints | None) -> None:
         if points != known:
             chunk_ids, payload_hashes = pack(points)
@@ -150,7 +175,7 @@ class ChunkWriter:
                 buffer.write()
 
     def _buffers(self) -> tuple[_Buffer, ...]:
-        return self.new, self.moved, self.stale, self.documents
+        return self.new, self.new_parents, self.moved, self.stale, self.documents
 
 
 def chunk_index(
@@ -182,7 +207,7 @@ def chunk_index(
 
 def chunk_changes(
     batches: Iterable[pa.RecordBatch],
-    chunking: SlidingWindowConfig,
+    chunking: ChunkingConfig,
     tokens: TokenSpans,
     token_limit: int,
     handle: Chunks,
@@ -197,7 +222,7 @@ def chunk_changes(
     Raises:
         TerminalError: if the chunks of a document do not cover its text, or one is too long for the encoder.
     """
-    writer = ChunkWriter(handle.folder, chunking.window)
+    writer, cut = ChunkWriter(handle.folder, chunking), CHUNKERS[chunking.strategy]
     for batch in batches:
         rows = batch.to_pylist()
         known = None if known_points is None else known_points([row["document_id"] for row in rows])
@@ -207,8 +232,8 @@ def chunk_changes(
                 writer.add_deleted(row["document_id"], points)
             else:
                 document = _document(row)
-                chunks = chunk_document(document, chunking, tokens, token_limit)
-                check_coverage(document, chunks, token_limit)
+                chunks = cut(document, chunking, tokens, token_limit)
+                check_chunks(document, chunks, chunking, token_limit)
                 writer.add(document, chunks, points)
             advance(1)
     return handle.model_copy(update={**writer.finish(), "token_limit": token_limit})
@@ -228,25 +253,36 @@ def _chunk_row(chunk: Chunk, embedded_hash: str, payload: str) -> Row:
         "embedded_text": chunk.embedded_text,
         "text_hash": embedded_hash,
         "token_count": chunk.token_count,
+        "size": chunk.size,
         "payload": payload,
     }
 
 
+def _has_several(sample: SampledDocument) -> bool:
+    return any(chunk.position for chunk in sample.chunks)
+
+
 def _sample(document: CleanedDocument, chunks: list[Chunk]) -> SampledDocument:
+    parents = {chunk.chunk_id: chunk.position for chunk in chunks if chunk.is_parent}
+    sampled = [(chunk, _sampled_chunk(chunk, parents)) for chunk in chunks]
     return SampledDocument(
         document_id=document.document_id,
         category=document.category,
         title=(document.title or document.source_id)[:_SAMPLE_LABEL],
         text=document.text[:SAMPLE_CHARACTERS],
         characters=len(document.text),
-        chunks=[
-            SampledChunk(
-                position=chunk.position,
-                start=chunk.start,
-                end=chunk.end,
-                tokens=chunk.token_count,
-                heading_path=" > ".join(chunk.heading_path)[:_SAMPLE_LABEL],
-            )
-            for chunk in chunks
-        ],
+        chunks=[shown for chunk, shown in sampled if not chunk.is_parent],
+        parents=[shown for chunk, shown in sampled if chunk.is_parent],
+    )
+
+
+def _sampled_chunk(chunk: Chunk, parents: dict[str, int]) -> SampledChunk:
+    return SampledChunk(
+        position=chunk.position,
+        start=chunk.start,
+        end=chunk.end,
+        tokens=chunk.token_count,
+        heading_path=" > ".join(chunk.heading_path)[:_SAMPLE_LABEL],
+        size=chunk.size,
+        parent=None if chunk.parent_id is None else parents.get(chunk.parent_id),
     )

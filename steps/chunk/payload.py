@@ -1,18 +1,18 @@
 """The payload of a point: all that an answer needs to quote and cite a chunk, and all that a filter may ask for."""
 
-import hashlib
 import json
 from typing import Any
 
 from feature_store.config import DOCUMENT_FIELDS
-from feature_store.index_record import HASH_BYTES
+from feature_store.index import PARENT_ROLE
 from feature_store.records import Chunk, CleanedDocument
 
 
 def make_payload(document: CleanedDocument, chunk: Chunk, chunk_text_hash: str) -> dict[str, Any]:
     """Return the payload of one chunk; fields that the document lacks are left out.
 
-    ``start`` and ``end`` are character positions in the cleaned text of the document.
+    ``start`` and ``end`` are character positions in the cleaned text of the document. ``size`` is there where the index
+    has several, ``parent_id`` for children, ``role`` for parents.
     """
     described = {name: getattr(document, name) for name in DOCUMENT_FIELDS}
     return {
@@ -28,13 +28,10 @@ def make_payload(document: CleanedDocument, chunk: Chunk, chunk_text_hash: str) 
         "end": chunk.end,
         "token_count": chunk.token_count,
         "text_hash": chunk_text_hash,
+        **({"size": chunk.size} if chunk.size is not None else {}),
+        **({"parent_id": chunk.parent_id} if chunk.parent_id is not None else {}),
+        **({"role": PARENT_ROLE} if chunk.is_parent else {}),
     }
-
-
-def payload_hash(payload: dict[str, Any]) -> bytes:
-    """Return 8 bytes that change with the payload, whatever the order of its keys."""
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=HASH_BYTES).digest()
 
 
 def to_json(payload: dict[str, Any]) -> str:

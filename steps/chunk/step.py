@@ -8,11 +8,10 @@ from zenml import step
 
 from feature_store.encoders import load_encoder
 from feature_store.handles import Chunks, CleanedDocuments
-from feature_store.index import index_fingerprint, open_qdrant, physical_name
+from feature_store.index import CHUNKER_VERSION, index_fingerprint, open_qdrant, physical_name
 from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
 from steps.chunk.apply import chunk_index
-from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.runtime import start_step
 
 
@@ -27,9 +26,10 @@ def chunk(cleaned_documents: CleanedDocuments, index: IndexConfig) -> Annotated[
     folder = run_folder / index.name
     with open_qdrant(settings) as client:
         chunks = chunk_index(client, settings.indexes_folder, cleaned_documents, index, encoder, collection, folder)
+    parents = f" in {chunks.parents:,} parents" if chunks.parents else ""
     logger.info(
-        "{}: {:,} chunks of {:,} documents ({:,} new, {:,} moved), {:,} documents gone (version {} to {})",
-        index.name, chunks.chunks, chunks.documents, chunks.new, chunks.moved, chunks.deleted_documents,
+        "{}: {:,} chunks{} of {:,} documents ({:,} new, {:,} moved), {:,} documents gone (version {} to {})",
+        index.name, chunks.chunks, parents, chunks.documents, chunks.new, chunks.moved, chunks.deleted_documents,
         chunks.since, chunks.version,
     )  # fmt: skip
     return chunks.model_copy(update={"seconds": time.monotonic() - started})

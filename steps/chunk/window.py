@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from feature_store.records import CleanedDocument
@@ -32,9 +32,13 @@ _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All that the choice of windows needs to know of a document; offsets are characters of ``text``."""
+    """All that the choice of windows needs to know of a document, or of a stretch of it that ends at ``end``.
+
+    Offsets are characters of the document's ``text``.
+    """
 
     text: str
+    end: int
     ruler: TokenRuler
     borders: list[Border]
     border_offsets: list[int]
@@ -45,13 +49,21 @@ class Layout:
         """Return the section that holds the character at ``offset``."""
         return self.sections[bisect_right(self.section_starts, offset) - 1]
 
+    def until(self, end: int) -> "Layout":
+        """Return the layout of the document's stretch that ends at ``end``."""
+        return replace(self, end=end)
+
+    def reach(self, start: int, tokens: int) -> int:
+        """Return the largest ``end`` in the stretch with which ``text[start:end]`` holds at most ``tokens`` tokens."""
+        return min(self.ruler.reach(start, tokens), self.end)
+
     def borders_between(self, start: int, end: int) -> list[Border]:
         """Return the borders behind ``start``, up to and with ``end``."""
         return self.borders[bisect_right(self.border_offsets, start) : bisect_right(self.border_offsets, end)]
 
     def is_between_words(self, offset: int) -> bool:
         """Say whether a cut at ``offset`` leaves all words whole; a border does so by definition."""
-        if offset == len(self.text) or self.text[offset - 1].isspace() or self.text[offset].isspace():
+        if offset == self.end or self.text[offset - 1].isspace() or self.text[offset].isspace():
             return True
         index = bisect_right(self.border_offsets, offset) - 1
         return index >= 0 and self.border_offsets[index] == offset
@@ -59,19 +71,19 @@ class Layout:
     def word_fits(self, offset: int, window: int) -> bool:
         """Say whether the next word from ``offset`` on is no longer than ``window`` tokens."""
         start = skip_white_space(self.text, offset)
-        reach = self.ruler.reach(start, window)
-        return reach == len(self.text) or _SPACE.search(self.text, start, reach + 1) is not None
+        reach = self.reach(start, window)
+        return reach == self.end or _SPACE.search(self.text, start, reach + 1) is not None
 
     def end_of_fitting_piece(self, start: int, window: int) -> int | None:
         """Return where the sentence, code block or table at ``start`` ends; None if it is longer than the window."""
-        reach = self.ruler.reach(start, window)
+        reach = self.reach(start, window)
         end = next((b.offset for b in self.borders_between(start, reach) if b.strength >= Strength.SENTENCE), None)
         if end is None and not self._is_strong_border(skip_white_space(self.text, reach)):
             return None
         return start + len(self.text[start : end or reach].rstrip())
 
     def _is_strong_border(self, offset: int) -> bool:
-        if offset == len(self.text):
+        if offset >= self.end:
             return True
         index = bisect_left(self.border_offsets, offset)
         return self.border_offsets[index : index + 1] == [offset] and self.borders[index].strength >= Strength.SENTENCE
@@ -83,6 +95,7 @@ def lay_out(document: CleanedDocument, tokens: TokenSpans) -> Layout:
     borders = find_borders(document.text, outline.blocks)
     return Layout(
         text=document.text,
+        end=len(document.text),
         ruler=measure_tokens(document.text, tokens),
         borders=borders,
         border_offsets=[border.offset for border in borders],
@@ -113,12 +126,12 @@ def choose_start(layout: Layout, body: int, earliest: int, window: int, overlap:
 def choose_end(layout: Layout, start: int, body: int, reach: int, window: int) -> int:
     """Return where the window ends that starts at ``start``: in ``(body, reach]``, at the best border there is.
 
-    In this order: the end of the text; the end of the section, if the window starts inside of it; the strongest border
-    in the last part of the window; the border in front of a sentence, code block or table that fits into the next
-    window; a line of code; a place inside a sentence.
+    In this order: the end of the stretch; the end of the section, if the window starts inside of it; the strongest
+    border in the last part of the window; the border in front of a sentence, code block or table that fits into the
+    next window; a line of code; a place inside a sentence.
     """
-    if reach >= len(layout.text):
-        return len(layout.text)
+    if reach >= layout.end:
+        return layout.end
     candidates = layout.borders_between(body, reach)
     if start != layout.section_at(start).start:
         heading_from = start + (reach - start) * _GOOD_HEADING_FROM
@@ -135,6 +148,18 @@ def choose_end(layout: Layout, start: int, body: int, reach: int, window: int) -
         late = [border for border in lines if border.offset >= start + (reach - start) / 2]
         return max(late or lines[-1:], key=lambda border: (border.strength, border.offset)).offset
     return cut_inside(layout, body, reach, window)
+
+
+def choose_section_end(layout: Layout, start: int, body: int, reach: int, window: int) -> int:
+    """Return where the window ends that starts at ``start``: with its section, if that fits, or as `choose_end` does.
+
+    A section that is too small for a window of its own shares it with the next ones.
+    """
+    for border in layout.borders_between(body, reach):
+        is_heading = border.strength > Strength.BLOCK
+        if is_heading and layout.ruler.count(start, border.offset) >= window * _GOOD_HEADING_FROM:
+            return border.offset
+    return choose_end(layout, start, body, reach, window)
 
 
 def _is_good(border: Border, start: int, reach: int) -> bool:

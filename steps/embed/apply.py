@@ -108,6 +108,7 @@ def _with_vectors(rows: pa.Table, dense: np.ndarray, sparse_vectors: list[Sparse
     columns = [
         rows.column("chunk_id"),
         rows.column("document_id"),
+        rows.column("size"),
         rows.column("payload"),
         pa.FixedSizeListArray.from_arrays(flat, dimension),
         pa.array([vector.indices for vector in sparse_vectors], pa.list_(pa.uint32())),

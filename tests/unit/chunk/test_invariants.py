@@ -8,24 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store.index_config import SlidingWindowConfig, WindowSize
-from steps.chunk.sliding_window import check_coverage, chunk_document, dropped_spans
+from steps.chunk.coverage import check_coverage, dropped_spans
+from steps.chunk.sliding_window import chunk_document
+from tests.unit.chunk.nasty import HUGE, SENTENCE_ENDS, assert_cut_is_allowed, texts
 
 LIMIT = 254
-SENTENCE_ENDS = set(".!?…\"'”’»)]*_`。！？｡」』）")
-
-FRAGMENTS = [
-    "word ", "A sentence of some length, no more. ", "Is it? Yes! It is… ", "e.g. this ", "\n", "\n\n", "\r\n", "\r",
-    "   ", "\t", "\u00a0", "\u2028", "\x0b", "\x1c", "\x00", "\u200b", "\ufeff", "# Heading\n", "\n## Deeper\n", "#\n",
-    "######\n", "\nSetext\n===\n", "\n---\n", "\n```python\ndef f():\n    return 1\n\nclass A:\n    pass\n```\n",
-    "\n```\n", "~~~\n", "    code\n", "- item\n", "  1. nested\n", "> quoted\n", "\n| a | b |\n|---|---|\n| 1 | 2 |\n",
-    "<div>\n", "[ref]: http://example.org\n", "👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "é", "e\u0301", "\u0301\u0302\u0303",
-    "שלום עולם ", "مرحبا بالعالم ", "你好世界。", "日本語の文章です", "ﷺ", "x" * 130, "a-b/c.d_e" * 20,
-    "0123456789" * 30,
-    "https://example.org/a/b?c=d&e=f#g ", "\\", "***", "....", "[[[[", "&nbsp;", "ｗｉｄｅ ", "𝗯𝗼𝗹𝗱 ", "i\u0307",
-]  # fmt: skip
-texts = st.lists(
-    st.one_of(st.sampled_from(FRAGMENTS), st.text(st.characters(exclude_categories=["Cs"]), max_size=12)), max_size=60
-).map("".join)
 sizes = st.integers(8, 80).flatmap(
     lambda window: st.builds(WindowSize, window=st.just(window), overlap=st.integers(0, window // 2))
 )
@@ -69,14 +56,6 @@ def assert_invariants(document, chunking, tokens, limit):
     return chunks
 
 
-def assert_cut_is_allowed(text, end, tokens, window):
-    if end == len(text) or text[end].isspace() or text[end - 1] in SENTENCE_ENDS:
-        return
-    longest = window * 16
-    word = (text[max(0, end - longest) : end].split() or [""])[-1] + (text[end : end + longest].split() or [""])[0]
-    assert len(word) > window * 16 or len(tokens(word)) > window, f"cut inside of {word!r}"
-
-
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(text=texts, text_format=st.sampled_from(["markdown", "text"]), size=sizes, prefix=st.booleans())
 def test_every_invariant_holds_with_the_real_tokenizer(wordpiece, make_document, text, text_format, size, prefix):
@@ -93,35 +72,6 @@ def test_every_invariant_holds_where_characters_have_several_tokens(
 ):
     chunking = SlidingWindowConfig(window=size.window, overlap=size.overlap, heading_prefix=prefix)
     assert_invariants(make_document(text, title="Títle 🏳️‍🌈"), chunking, utf8_bytes, limit)
-
-
-HUGE = {
-    "one word": "x" * 100_000,
-    "a word between others": "before " + "0123456789" * 10_000 + " after",
-    "words of 150 characters": ("y" * 150 + " ") * 700,
-    "only spaces": " " * 100_000,
-    "only newlines": "\n" * 100_000,
-    "only dots": "." * 100_000,
-    "dots and spaces": ". " * 50_000,
-    "only stars": "*" * 100_000,
-    "NULs": "\x00" * 100_000,
-    "combining characters": "e" + "\u0301" * 100_000,
-    "families": "👩‍👩‍👧‍👦" * 14_000,
-    "CJK without stops": "漢字" * 50_000,
-    "CJK sentences": "これは文章です。" * 12_000,
-    "right-to-left": "مرحبا بالعالم " * 7_000,
-    "headings": "# Heading\n" * 10_000,
-    "empty headings": "#\n" * 50_000,
-    "deep headings": "".join(f"{'#' * (i % 6 + 1)} Heading {i}\n\nText.\n\n" for i in range(4_000)),
-    "unclosed fence": "```python\n" + "value = 1\n" * 10_000,
-    "one table": "| a | b |\n|---|---|\n" + "| one | two |\n" * 7_000,
-    "a wide row": "| a |\n|---|\n|" + " cell" * 20_000 + " |\n",
-    "brackets": "[" * 100_000,
-    "quotations": ">" * 100_000,
-    "nested lists": "- " * 50_000,
-    "one long line": "some words and more " * 5_000,
-    "a long heading": "# " + "heading [text](" * 7_000,
-}
 
 
 @pytest.mark.parametrize("text_format", ["markdown", "text"])

@@ -2,24 +2,26 @@
 
 import pytest
 
-from feature_store.index_config import SlidingWindowConfig
+from feature_store.index_config import MultiSizeConfig, ParentConfig, SlidingWindowConfig, SmallToBigConfig, WindowSize
 from feature_store.records import CleanedDocument
 from steps.chunk.apply import SAMPLE_CHARACTERS, SAMPLES, ChunkWriter
-from steps.chunk.sliding_window import chunk_document
+from steps.chunk.strategies import CHUNKERS
 
 CHUNKING = SlidingWindowConfig(window=32, overlap=8)
+SIZES = MultiSizeConfig(strategy="multi_size", sizes=(WindowSize(window=32), WindowSize(window=16)))
+FAMILIES = SmallToBigConfig(strategy="small_to_big", child=WindowSize(window=16), parent=ParentConfig(window=32))
 SHORT = "A short text."
 LONG = "A sentence of seven words is here. " * 20
 
 
 @pytest.fixture
 def samples_of(tmp_path, words):
-    def sample(*texts, title=None):
-        writer = ChunkWriter(tmp_path, CHUNKING.window)
+    def sample(*texts, title=None, chunking=CHUNKING):
+        writer = ChunkWriter(tmp_path, chunking)
         for number, text in enumerate(texts):
             name = f"document-{number}"
             document = CleanedDocument(name, "notes", f"source-{number}", "h", text, "text", title)
-            writer.add(document, chunk_document(document, CHUNKING, words, 100), None)
+            writer.add(document, CHUNKERS[chunking.strategy](document, chunking, words, 100), None)
         return writer.finish()["samples"]
 
     return sample
@@ -49,3 +51,24 @@ def test_a_sample_has_the_chunks_that_begin_in_it(samples_of):
 def test_titles_of_a_sample_are_cut_and_the_id_stands_for_a_missing_one(samples_of):
     assert len(samples_of(SHORT, title="x" * 5000)[0].title) == 200
     assert samples_of(SHORT)[0].title == "source-0"
+
+
+@pytest.mark.parametrize("chunking", [SIZES, FAMILIES], ids=["sizes", "families"])
+def test_one_chunk_of_each_kind_counts_as_a_single(samples_of, chunking):
+    samples = samples_of(LONG, *[SHORT] * SAMPLES, LONG, SHORT, chunking=chunking)
+    assert [len(sample.text) > len(SHORT) for sample in samples] == [True, True] + [False] * (SAMPLES - 2)
+
+
+def test_a_sample_has_the_chunks_of_every_size(samples_of):
+    (sample,) = samples_of(LONG, chunking=SIZES)
+    assert [chunk.size for chunk in sample.chunks] == [32] * 5 + [16] * 10
+    assert sample.parents == []
+
+
+def test_a_sample_has_parents_apart_and_each_chunk_names_its_own(samples_of):
+    (sample,) = samples_of(LONG, chunking=FAMILIES)
+    assert [parent.position for parent in sample.parents] == [0, 1, 2, 3, 4]
+    assert [chunk.parent for chunk in sample.chunks] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    for chunk in sample.chunks:
+        parent = sample.parents[chunk.parent]
+        assert parent.start <= chunk.start < chunk.end <= parent.end

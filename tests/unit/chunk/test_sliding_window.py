@@ -6,7 +6,8 @@ import pytest
 from feature_store.errors import TerminalError
 from feature_store.ids import chunk_id, text_hash
 from feature_store.index_config import SlidingWindowConfig, WindowSize
-from steps.chunk.sliding_window import check_coverage, chunk_document, dropped_spans
+from steps.chunk.coverage import check_coverage, dropped_spans
+from steps.chunk.sliding_window import chunk_document
 
 
 def sentence(name, length=10):

@@ -97,6 +97,16 @@ def test_each_chunk_has_the_vectors_of_its_own_text(tmp_path, encoder, sparse, v
         assert row["chunk_id"] == chunk_id("document-0", text_hash(text), json.loads(row["payload"])["position"])
 
 
+def test_the_size_of_a_chunk_goes_with_it(tmp_path, encoder, sparse, vectors):
+    part = write_chunks(tmp_path, ["river", "stone", "light"])
+    rows = [{**row, "size": size} for row, size in zip(read_part(part).to_pylist(), (200, None, 48), strict=True)]
+    part = write_part(tmp_path, "chunks", 0, pa.Table.from_pylist(rows, schema=schema.CHUNKS))
+    embed_part(part, encoder, sparse, vectors, tmp_path, ignore)
+    embedded = read_part(*list_parts(tmp_path, "embedded"))
+    assert embedded.schema.equals(schema.embedded_chunks(encoder.dimension))
+    assert embedded.column("size").to_pylist() == [200, None, 48]
+
+
 def test_a_text_of_stop_words_has_a_dense_and_an_empty_sparse_vector(tmp_path, encoder, sparse, vectors):
     embed_part(write_chunks(tmp_path, ["the and of", "river"]), encoder, sparse, vectors, tmp_path, ignore)
     rows = read_part(*list_parts(tmp_path, "embedded")).to_pylist()
