@@ -9,6 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from feature_store.config import PipelineConfig
+from feature_store.errors import ConfigurationError
+from feature_store.index_config import EncoderConfig
 from feature_store.log import configure_command_logging
 from feature_store.settings import Settings, load_settings
 
@@ -23,6 +26,21 @@ def started() -> Settings:
     settings = load_settings()
     configure_command_logging(settings)
     return settings
+
+
+def index_to_search(config: PipelineConfig, name: str | None) -> tuple[str, EncoderConfig | None]:
+    """Return the name of an index, the first one configured if none is given, and its encoder if that brings code.
+
+    Only our own configuration, not what is in Qdrant, may say that a model's own code runs here.
+
+    Raises:
+        ConfigurationError: if the configuration has no index.
+    """
+    if name is None and not config.indexes:
+        raise ConfigurationError("The configuration has no index.", "Add one under `indexes`.")
+    chosen = name or config.indexes[0].name
+    encoders = [index.encoder for index in config.indexes if index.name == chosen]
+    return chosen, next((encoder for encoder in encoders if encoder.trust_remote_code), None)
 
 
 def print_json(value: Any) -> None:

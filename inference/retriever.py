@@ -1,125 +1,198 @@
 """Searching an index: everything that is needed to embed a query is read from the collection itself."""
 
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Self, TypeVar, Unpack
 
-from pydantic import BaseModel, ConfigDict
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import UnexpectedResponse
 
-from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
+from feature_store.encoders import Encoder, load_encoder
 from feature_store.errors import ConfigurationError
-from feature_store.index import DENSE, SPARSE, IndexMetadata, read_metadata, serving_collection
-from feature_store.index_config import EncoderConfig, SparseConfig
+from feature_store.index import IndexMetadata, open_qdrant
+from feature_store.index_config import EncoderConfig
+from feature_store.settings import load_settings
+from inference.context import merge, passages_of
+from inference.contexts import by_rank, by_votes, has_votes
+from inference.neighbours import with_neighbours
+from inference.options import ContextOptions, Search, SearchOptions
+from inference.ranking import rank
+from inference.results import Context, SearchResult
+from inference.snapshot import Serving, Snapshot, is_gone
 
-CANDIDATES = 100
-
-
-class SearchResult(BaseModel):
-    """One chunk, with what an answer needs to cite it. ``payload`` is the whole payload of the point.
-
-    At the version of the index, ``text`` is the document's cleaned text from ``start`` to ``end``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    chunk_id: str
-    score: float
-    text: str
-    title: str | None
-    url: str | None
-    author: str | None
-    heading_path: list[str]
-    start: int
-    end: int
-    document_id: str
-    category: str
-    payload: dict[str, Any]
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
 class Retriever:
-    """Hybrid search over the collection that serves an index."""
+    """Hybrid search over the collection that serves an index; may be used by several threads.
+
+    Each search takes one snapshot of what serves and asks that collection only. When another one was promoted, the
+    retriever follows within ``refresh_seconds``, and at once when the one it knew is gone: no search fails of it, and
+    none mixes two collections.
+    """
 
     client: QdrantClient
     index: str
-    collection: str
-    metadata: IndexMetadata
-    encoder: Encoder
+    _serving: Serving
+    _closing: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @classmethod
-    def from_index(cls, client: QdrantClient, index: str, encoder: EncoderConfig | None = None) -> "Retriever":
+    def from_index(
+        cls,
+        index: str,
+        client: QdrantClient | None = None,
+        encoder: EncoderConfig | Encoder | None = None,
+        collection: str | None = None,
+        refresh_seconds: float = 5.0,
+    ) -> Self:
         """Return a retriever for an index, its model loaded.
 
-        ``encoder`` says where the model is on this machine, and whether its own code may run; without it, the model's
-        name is read from the collection.
+        Args:
+            index: The name of the index, or the alias of a rebuilt one.
+            client: Who asks Qdrant; without it, one is opened as the environment says, until ``close``.
+            encoder: Where the model is on this machine, and whether its own code may run, or the loaded model itself;
+                without it, the model's name is read from the collection.
+            collection: A physical collection that need not serve; without it, the one that serves.
+            refresh_seconds: How long another collection may have served before the retriever looks.
 
         Raises:
-            ConfigurationError: if the index does not serve, or the model here is not the one that made its vectors.
+            ConfigurationError: if the index does not serve, the model here is not the one that made its vectors, or its
+                payload is of a version that this code does not know.
         """
-        collection = serving_collection(client, index)
-        metadata = read_metadata(client, collection) if collection else None
-        if collection is None or metadata is None:
-            raise ConfigurationError(
-                f"There is no index {index!r} that serves.", "Run the feature pipeline; see `feature-pipeline status`."
-            )
-        if encoder is None and metadata.encoder_config.trust_remote_code:
-            raise ConfigurationError(
-                f"The model of {index!r} brings its own code, and what is in Qdrant must not decide to run it.",
-                "Give the encoder of your own configuration to Retriever.from_index.",
-            )
-        loaded = load_encoder(encoder or metadata.encoder_config)
-        if loaded.fingerprint != metadata.encoder.fingerprint:
-            raise ConfigurationError(
-                f"{metadata.encoder.model} on this machine is not the model that made the vectors of {index!r}.",
-                "Use the same weights here, or run the feature pipeline with these.",
-            )
-        return cls(client, index, collection, metadata, loaded)
+        closing = ExitStack()
+        opened = client or closing.enter_context(open_qdrant(load_settings()))
+        try:
+            serving = Serving(opened, index, encoder, load_encoder, collection, refresh_seconds)
+        except BaseException:
+            closing.close()
+            raise
+        return cls(opened, index, serving, closing)
 
-    def search(self, query: str, k: int = 3) -> list[SearchResult]:
-        """Return the ``k`` best chunks for ``query``, best first.
+    def __enter__(self) -> Self:
+        return self
 
-        Dense and BM25 candidates are fused by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009).
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the client, if it was opened here."""
+        self._closing.close()
+
+    @property
+    def collection(self) -> str:
+        """The collection that was searched last, or will be first."""
+        return self._serving.current().collection
+
+    @property
+    def metadata(self) -> IndexMetadata:
+        """What that collection says of itself."""
+        return self._serving.current().metadata
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model that made its vectors."""
+        return self._serving.current().encoder
+
+    def refresh(self) -> None:
+        """Look now which collection serves; a service may do so from a thread of its own.
 
         Raises:
-            ConfigurationError: for an empty query or a ``k`` below 1.
+            ConfigurationError: as `from_index` does; what was searched before still is.
         """
-        if not query.strip():
-            raise ConfigurationError("The query is empty.", "Ask for something.")
+        self._serving.refresh()
+
+    def search(self, query: str, k: int = 3, **options: Unpack[SearchOptions]) -> list[SearchResult]:
+        """Return the ``k`` best results for ``query``, best first; fewer where neighbours make one of several.
+
+        Results are chunks, or the parents of the best children; `SearchOptions` says what can be asked for.
+
+        Raises:
+            ConfigurationError: for an empty query, a ``k`` below 1, or an option that means nothing.
+        """
+        return self.search_batch([query], k, **options)[0]
+
+    def search_batch(
+        self, queries: Sequence[str], k: int = 3, **options: Unpack[SearchOptions]
+    ) -> list[list[SearchResult]]:
+        """Return what `search` does for each of several queries: embedded at once, asked for in one request.
+
+        Raises:
+            ConfigurationError: as `search` does.
+        """
+        search = _checked(queries, options)
         if k < 1:
             raise ConfigurationError(f"k is {k}.", "Ask for at least one result.")
-        response = self.client.query_points(
-            self.collection,  # not the alias: it may move to a collection of another model
-            prefetch=self._candidates(query, max(CANDIDATES, k)),
-            query=models.FusionQuery(fusion=models.Fusion.RRF),
-            limit=k,
-            with_payload=True,
-        )
-        return [_result(point) for point in response.points]
 
-    def _candidates(self, query: str, limit: int) -> list[models.Prefetch]:
-        _, embed_sparse = load_sparse_encoder(SparseConfig.model_validate(self.metadata.sparse))
-        sparse = embed_sparse(query)
-        dense = self.encoder.embed_query(query).tolist()
-        candidates = [models.Prefetch(query=dense, using=DENSE, limit=limit)]
-        if sparse.indices:  # a query of stop words alone has no keywords
-            keywords = models.SparseVector(indices=sparse.indices, values=sparse.values)
-            candidates.append(models.Prefetch(query=keywords, using=SPARSE, limit=limit))
-        return candidates
+        def found(snapshot: Snapshot) -> list[list[SearchResult]]:
+            rankings = rank(self.client, snapshot, queries, search, k)
+            if not search.neighbours:
+                return rankings
+            passages = [passages_of(results) for results in rankings]
+            widened = with_neighbours(self.client, snapshot, passages, search.neighbours)
+            return [[passage.to_result() for passage in merge(some)] for some in widened]
+
+        return self._served(found) if queries else []
+
+    def context(self, query: str, budget: int | None = None, **options: Unpack[ContextOptions]) -> Context:
+        """Return the best passages for ``query`` of at most ``budget`` tokens in all, in reading order.
+
+        Without a budget, the index's own holds. Overlapping and adjacent results of a document are one passage. Where
+        the index has several sizes, passages are what these agree on (see `inference.voting`), unless a reranker,
+        reciprocal ranks, diversity or neighbours rule; then, and in other indexes, they are the best chunks or parents.
+
+        Raises:
+            ConfigurationError: for an empty query, a budget below 1, or an option that means nothing.
+        """
+        return self.context_batch([query], budget, **options)[0]
+
+    def context_batch(
+        self, queries: Sequence[str], budget: int | None = None, **options: Unpack[ContextOptions]
+    ) -> list[Context]:
+        """Return what `context` does for each of several queries: embedded at once, asked for in one request.
+
+        Raises:
+            ConfigurationError: as `context` does.
+        """
+        search = _checked(queries, options)
+        if budget is not None and budget < 1:
+            raise ConfigurationError(f"The budget is {budget}.", "Give at least one token.")
+
+        def found(snapshot: Snapshot) -> list[Context]:
+            most = snapshot.metadata.retrieval.budget if budget is None else budget
+            make = by_votes if has_votes(snapshot, search) else by_rank
+            return make(self.client, snapshot, queries, search, most)
+
+        return self._served(found) if queries else []
+
+    async def search_async(self, query: str, k: int = 3, **options: Unpack[SearchOptions]) -> list[SearchResult]:
+        """Search without blocking the event loop, in a thread: the model works in this process either way."""
+        return await asyncio.to_thread(self.search, query, k, **options)
+
+    async def context_async(self, query: str, budget: int | None = None, **options: Unpack[ContextOptions]) -> Context:
+        """Make a context without blocking the event loop, in a thread: the model works in this process either way."""
+        return await asyncio.to_thread(self.context, query, budget, **options)
+
+    def _served(self, work: Callable[[Snapshot], _Found]) -> _Found:
+        """Return what the work gives with the snapshot that serves, begun anew if its collection goes meanwhile."""
+        snapshot = self._serving.current()
+        while True:
+            try:
+                return work(snapshot)
+            except (UnexpectedResponse, ValueError) as error:
+                if not is_gone(error, snapshot.collection):
+                    raise
+                following = self._serving.after(snapshot)
+                if following.collection == snapshot.collection:
+                    raise
+                snapshot = following
 
 
-def _result(point: models.ScoredPoint) -> SearchResult:
-    payload = point.payload or {}
-    return SearchResult(
-        chunk_id=str(point.id),
-        score=point.score,
-        text=payload["text"],
-        title=payload.get("title"),
-        url=payload.get("url"),
-        author=payload.get("author"),
-        heading_path=payload["heading_path"],
-        start=payload["start"],
-        end=payload["end"],
-        document_id=payload["document_id"],
-        category=payload["category"],
-        payload=payload,
-    )
+def _checked(queries: Sequence[str], options: SearchOptions | ContextOptions) -> Search:
+    if isinstance(queries, str):
+        raise ConfigurationError("A batch is a list of queries, not one.", "Call search, or give a list.")
+    if any(not query.strip() for query in queries):
+        raise ConfigurationError("The query is empty.", "Ask for something.")
+    return Search(**options)

@@ -1,12 +1,16 @@
 """Searching: nothing but the collection is needed, and nothing but the right model is accepted."""
 
+import asyncio
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from qdrant_client import QdrantClient
 
+from feature_store.encoders import load_encoder
 from feature_store.errors import ConfigurationError
-from feature_store.index import read_metadata, serving_collection, write_metadata
+from feature_store.index import open_qdrant, read_metadata, serving_collection, write_metadata
+from feature_store.settings import load_settings
 from inference.retriever import Retriever, SearchResult
 from tests.flow import Flow, ModelCrashedError, note, notes_config
 from tests.support import WORDS
@@ -38,7 +42,7 @@ def flow(tmp_path_factory, tiny_model):
 
 @pytest.fixture(scope="module")
 def retriever(flow):
-    return Retriever.from_index(flow.client, "notes_index")
+    return Retriever.from_index("notes_index", flow.client)
 
 
 def test_a_keyword_finds_the_document_that_has_it(retriever):
@@ -90,7 +94,7 @@ def test_fewer_than_one_result_is_refused(retriever, k):
 
 def test_a_missing_index_is_named_with_a_remedy(flow):
     with pytest.raises(ConfigurationError, match="no index 'unknown' that serves") as caught:
-        Retriever.from_index(flow.client, "unknown")
+        Retriever.from_index("unknown", flow.client)
     assert "Run the feature pipeline" in caught.value.remedy
 
 
@@ -103,7 +107,7 @@ def test_an_index_whose_first_load_has_not_finished_does_not_serve(tmp_path, tin
     with pytest.raises(ModelCrashedError):
         flow.run([note("a", "alpha")])
     with pytest.raises(ConfigurationError, match="that serves"):
-        Retriever.from_index(flow.client, "notes_index")
+        Retriever.from_index("notes_index", flow.client)
 
 
 def test_another_model_than_that_of_the_vectors_is_refused(flow):
@@ -113,27 +117,27 @@ def test_another_model_than_that_of_the_vectors_is_refused(flow):
     write_metadata(flow.client, collection, metadata.model_copy(update={"encoder": other}))
     try:
         with pytest.raises(ConfigurationError, match="is not the model that made the vectors of 'notes_index'"):
-            Retriever.from_index(flow.client, "notes_index")
+            Retriever.from_index("notes_index", flow.client)
     finally:
         write_metadata(flow.client, collection, metadata)
 
 
-def test_a_retriever_does_not_ask_a_collection_of_another_model(tmp_path, tiny_model):
+def test_a_retriever_with_a_model_of_its_own_does_not_ask_a_collection_of_another_one(tmp_path, tiny_model):
     other = tmp_path / "other"
     shutil.copytree(tiny_model, other)
     flow = Flow(tmp_path / "data", notes_config(tiny_model))
     flow.run(DOCUMENTS)
-    retriever = Retriever.from_index(flow.client, "notes_index")
+    given = Retriever.from_index("notes_index", flow.client, flow.config.indexes[0].encoder, refresh_seconds=0)
+    following = Retriever.from_index("notes_index", flow.client, refresh_seconds=0)
     shorter = {"model": str(other), "precision": "float32", "max_tokens": 64}
     flow.config = notes_config(tiny_model, indexes=[{**flow.config.indexes[0].model_dump(), "encoder": shorter}])
     flow.run([*DOCUMENTS, note("newcomer", "Another zebra.")])
     serving = serving_collection(flow.client, "notes_index")
-    assert read_metadata(flow.client, serving).encoder.fingerprint != retriever.encoder.fingerprint
-    try:
-        results = retriever.search("zebra", k=500)
-    except ConfigurationError:
-        return
-    assert "newcomer" not in {result.payload["source_id"] for result in results}
+    assert read_metadata(flow.client, serving).encoder.fingerprint != given.encoder.fingerprint
+    assert "newcomer" in {result.payload["source_id"] for result in following.search("zebra", k=500)}
+    assert following.collection == serving != given.collection
+    assert given.search("zebra", k=500)
+    assert given.metadata.encoder.fingerprint == given.encoder.fingerprint
 
 
 def test_what_is_in_qdrant_does_not_decide_that_a_models_own_code_runs(flow):
@@ -143,8 +147,8 @@ def test_what_is_in_qdrant_does_not_decide_that_a_models_own_code_runs(flow):
     write_metadata(flow.client, collection, metadata.model_copy(update={"encoder_config": trusting}))
     try:
         with pytest.raises(ConfigurationError, match="brings its own code"):
-            Retriever.from_index(flow.client, "notes_index")
-        given = Retriever.from_index(flow.client, "notes_index", flow.config.indexes[0].encoder)
+            Retriever.from_index("notes_index", flow.client)
+        given = Retriever.from_index("notes_index", flow.client, flow.config.indexes[0].encoder)
         assert given.search("zebra")
     finally:
         write_metadata(flow.client, collection, metadata)
@@ -153,4 +157,81 @@ def test_what_is_in_qdrant_does_not_decide_that_a_models_own_code_runs(flow):
 def test_the_same_model_may_be_in_another_folder(flow, tiny_model, tmp_path):
     moved = shutil.copytree(tiny_model, tmp_path / "moved")
     encoder = flow.config.indexes[0].encoder.model_copy(update={"model": str(moved)})
-    assert Retriever.from_index(flow.client, "notes_index", encoder).search("zebra")
+    assert Retriever.from_index("notes_index", flow.client, encoder).search("zebra")
+
+
+def test_a_result_carries_what_an_answer_cites(flow, retriever):
+    best, *_ = retriever.search("zebra crossed river")
+    payload = flow.points(retriever.collection)[best.chunk_id][0]
+    assert best.payload == payload
+    assert (best.start, best.end, best.spans) == (payload["start"], payload["end"], [(best.start, best.end)])
+    assert (best.document_id, best.author, best.published_at) == (payload["document_id"], None, None)
+    assert best.version == 1
+    assert best.score == best.scores.fused
+
+
+def test_a_batch_gives_what_single_searches_give(retriever):
+    queries = ["zebra crossed river", "note 7", "the and of it", "silver forest garden"]
+    for found, query in zip(retriever.search_batch(queries, k=5), queries, strict=True):
+        alone = retriever.search(query, k=5)
+        assert [result.chunk_id for result in found] == [result.chunk_id for result in alone]
+    contexts = retriever.context_batch(queries, 60)
+    assert [context.text for context in contexts] == [retriever.context(query, 60).text for query in queries]
+
+
+def test_one_query_given_as_a_batch_is_refused(retriever):
+    with pytest.raises(ConfigurationError, match="a list of queries"):
+        retriever.search_batch("zebra")
+
+
+def test_the_event_loop_goes_on_during_a_search(retriever):
+    async def both():
+        return await asyncio.gather(
+            retriever.search_async("zebra crossed river", 2, alpha=0.5), retriever.context_async("zebra", 40)
+        )
+
+    results, context = asyncio.run(both())
+    assert [result.chunk_id for result in results] == [
+        result.chunk_id for result in retriever.search("zebra crossed river", 2, alpha=0.5)
+    ]
+    assert context.text == retriever.context("zebra", 40).text
+
+
+def test_threads_share_a_retriever_and_its_model(flow, retriever):
+    other = Retriever.from_index("notes_index", flow.client)
+
+    def work(number):
+        shared = (retriever, other)[number % 2]
+        context = shared.context(f"zebra river {number}" + " bridge" * (number % 7), 60)
+        best, *_ = shared.search("zebra crossed river", k=2)
+        return context.tokens, best.title
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(work, range(64)))
+    assert {title for _, title in done} == {"Zebra"}
+    assert all(0 < tokens <= 60 for tokens, _ in done)
+
+
+def test_tokens_of_a_context_are_those_of_the_model(flow, retriever):
+    context = retriever.context("zebra crossed river", 100)
+    assert context.tokens == len(load_encoder(flow.config.indexes[0].encoder).token_spans(context.text)) <= 100
+
+
+def test_without_a_client_qdrant_is_opened_as_the_environment_says(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("QDRANT_URL", raising=False)
+    settings = load_settings()
+    with open_qdrant(settings) as client:
+        Flow(tmp_path, notes_config(tiny_model), client).run([note("a", "A zebra.")])
+    with Retriever.from_index("notes_index") as retriever:
+        assert retriever.search("zebra")
+    with pytest.raises(ConfigurationError, match="that serves"):
+        Retriever.from_index("unknown")
+    with open_qdrant(settings):  # closed each time
+        pass
+
+
+def test_a_client_that_was_given_stays_open(flow):
+    with Retriever.from_index("notes_index", flow.client):
+        pass
+    assert flow.client.get_aliases().aliases
