@@ -1,5 +1,8 @@
 """The order of a load, which is what makes it safe: write, remove what is stale, record, reconcile, publish.
 
+The first collection of an index serves from the end of its first load on; one that is built beside it waits for its
+gate.
+
 A load that fails leaves its lease in the collection and a note in the record, so that the next one knows that the
 points of the changed documents are of two versions. It writes all of them, and removes whatever else is there. Where
 the collection does not hold what it should, the record is forgotten: the next load writes everything anew, in place.
@@ -15,14 +18,23 @@ from feature_store.config import CategoryConfig
 from feature_store.encoders import Encoder
 from feature_store.errors import ReconciliationError, TransientError
 from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
-from feature_store.index import NOTHING, VersionName, count_points, read_metadata, serving_collection, write_metadata
+from feature_store.index import (
+    NOTHING,
+    IndexMetadata,
+    VersionName,
+    count_points,
+    read_metadata,
+    serving_collection,
+    write_metadata,
+)
 from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord, StartingPoint, starting_point
 from feature_store.parts import count_rows, list_parts
 from feature_store.progress import progress
-from feature_store.serving import move_alias
+from feature_store.serving import promote
 from feature_store.versions import Version, now
-from steps.load.collection import ensure_collection, indexed_fields
+from steps.load.bulk import indexing_deferred
+from steps.load.collection import ensure_collection
 from steps.load.lease import HeldLease, take_lease
 from steps.load.local_storage import flushed_once
 from steps.load.points import (
@@ -32,6 +44,7 @@ from steps.load.points import (
     remove_part,
     require_points,
     update_payloads,
+    upsert_parents,
     upsert_part,
 )
 
@@ -58,13 +71,14 @@ def bring_to_version(
     seen = read_metadata(client, collection)
     start = starting_point(seen, record, cleaned_documents.store(), version)
     _require_unchanged(embeddings, start)
+    ensure_collection(client, collection, index, categories, encoder, version.store_id)
     target = VersionName.of(version)
-    if start.since == target and serving_collection(client, index.name) == collection:
+    if start.since == target and start.record is not None:
         with _forgotten_if_wrong(record):
             expected = record.count_points()
-            return _report(embeddings, require_points(client, collection, expected), expected)
-    fields = indexed_fields(category for category in categories if category.name in index.categories)
-    ensure_collection(client, collection, index, encoder, fields, version.store_id)
+            points = require_points(client, collection, expected)
+        _serve_if_nothing_does(client, index.name, collection)
+        return _report(embeddings, points, expected)
     held = take_lease(client, collection, seen, start.since, target, record.lease_token())
     with _forgotten_if_wrong(record), held as lease:
         return _load(client, record, embeddings, start, version, index.upsert_batch, lease)
@@ -99,9 +113,19 @@ def _load(
     precisions = sorted({*metadata.precisions, *embeddings.precisions})
     moved = {"version": version.number, "version_run_id": version.run_id, "points": points, "precisions": precisions}
     done = metadata.model_copy(update={**moved, "updated_at": now(), "lease": None})
-    write_metadata(client, collection, done)
-    previous = move_alias(client, done.index, collection)
-    return _report(embeddings, points, expected).model_copy(update={**counts, "previous_collection": previous})
+    publish(client, collection, done)
+    return _report(embeddings, points, expected).model_copy(update=counts)
+
+
+def publish(client: QdrantClient, collection: str, metadata: IndexMetadata) -> None:
+    """Let a collection say what it reflects now; the first one of its index serves from then on."""
+    write_metadata(client, collection, metadata)
+    _serve_if_nothing_does(client, metadata.index, collection)
+
+
+def _serve_if_nothing_does(client: QdrantClient, index: str, collection: str) -> None:
+    if serving_collection(client, index) is None:
+        promote(client, index, collection)
 
 
 def _require_unchanged(embeddings: Embeddings, start: StartingPoint) -> None:
@@ -118,15 +142,22 @@ def _write(
 ) -> dict[str, int]:
     """Write points and payloads, then remove stale points; return how many of each."""
     folder, collection = embeddings.folder, embeddings.collection
-    new, moved = list_parts(folder, "embedded"), list_parts(folder, "payloads")
+    new, parents, moved = (list_parts(folder, name) for name in ("embedded", "parents", "payloads"))
     before = count_points(client, collection)
-    with flushed_once(client, collection), progress(f"loading {embeddings.index}", count_rows(new + moved)) as advance:
+    total = count_rows(new + parents + moved)
+    with (
+        flushed_once(client, collection),
+        indexing_deferred(client, collection, count_rows(new), lease.keep),
+        progress(f"loading {embeddings.index}", total) as advance,
+    ):
 
         def done(units: int) -> None:
             advance(units)
             lease.keep()
 
-        written = sum(upsert_part(client, collection, part, batch_size, done) for part in new)
+        # Parents first: no child ever leads to one that is not there.
+        written = sum(upsert_parents(client, collection, part, batch_size, done) for part in parents)
+        written += sum(upsert_part(client, collection, part, batch_size, done) for part in new)
         lease.confirm()
         updated = sum(update_payloads(client, collection, part, batch_size, done) for part in moved)
         between = count_points(client, collection)

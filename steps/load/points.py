@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from feature_store import tables
 from feature_store.errors import ReconciliationError
-from feature_store.index import DENSE, SPARSE, count_points, retrying, scroll
+from feature_store.index import count_points, retrying, scroll, vector_names
 from feature_store.index_record import ID_BYTES, Keep
 from feature_store.parts import read_part
 from feature_store.progress import Advance
+from steps.load.bulk import in_streams
 
 DOCUMENTS_PER_REMOVAL = 256
 IDS_PER_REMOVAL = 10_000
@@ -29,12 +30,15 @@ _PACKED_ID = f"S{ID_BYTES}"
 
 def upsert_part(client: QdrantClient, collection: str, part: Path, batch_size: int, advance: Advance) -> int:
     """Write all points of one part ``embedded`` and wait until they are stored; return their number."""
-    rows = read_part(part)
-    for batch in rows.to_batches(max_chunksize=batch_size):
-        points = [_point(row) for row in batch.to_pylist()]
-        retrying()(client.upsert, collection, points=points, wait=True)
-        advance(len(points))
-    return int(rows.num_rows)
+    return _upsert(client, collection, part, batch_size, advance, _point)
+
+
+def upsert_parents(client: QdrantClient, collection: str, part: Path, batch_size: int, advance: Advance) -> int:
+    """Write all points of one part ``parents``, which have no vectors; wait as `upsert_part` does, return their number.
+
+    No search finds them; their children lead to them.
+    """
+    return _upsert(client, collection, part, batch_size, advance, _parent_point)
 
 
 def update_payloads(client: QdrantClient, collection: str, part: Path, batch_size: int, advance: Advance) -> int:
@@ -130,11 +134,34 @@ def _does_not_add_up(problem: str) -> ReconciliationError:
     )
 
 
+def _upsert(
+    client: QdrantClient,
+    collection: str,
+    part: Path,
+    batch_size: int,
+    advance: Advance,
+    make_point: Callable[[dict[str, Any]], models.PointStruct],
+) -> int:
+    def write(batch: pa.RecordBatch) -> int:
+        points = [make_point(row) for row in batch.to_pylist()]
+        retrying()(client.upsert, collection, points=points, wait=True)
+        return len(points)
+
+    rows = read_part(part)
+    for written in in_streams(client, write, rows.to_batches(max_chunksize=batch_size)):
+        advance(written)
+    return int(rows.num_rows)
+
+
 def _point(row: dict[str, Any]) -> models.PointStruct:
-    sparse = models.SparseVector(indices=row["sparse_indices"], values=row["sparse_values"])
-    return models.PointStruct(
-        id=row["chunk_id"], vector={DENSE: row["dense"], SPARSE: sparse}, payload=json.loads(row["payload"])
-    )
+    dense, sparse = vector_names(row["size"])
+    keywords = models.SparseVector(indices=row["sparse_indices"], values=row["sparse_values"])
+    vector: models.VectorStruct = {dense: row["dense"], sparse: keywords}
+    return models.PointStruct(id=row["chunk_id"], vector=vector, payload=json.loads(row["payload"]))
+
+
+def _parent_point(row: dict[str, Any]) -> models.PointStruct:
+    return models.PointStruct(id=row["chunk_id"], vector={}, payload=json.loads(row["payload"]))
 
 
 def _payload_update(row: dict[str, Any]) -> models.OverwritePayloadOperation:

@@ -1,6 +1,7 @@
 """A load: the collection is at the version it says it is, whatever happened on the way."""
 
 import shutil
+import threading
 from pkgutil import resolve_name
 
 import httpx
@@ -23,8 +24,8 @@ from feature_store.index import (
 )
 from feature_store.index_record import IndexRecord
 from feature_store.parts import list_parts, read_part
+from feature_store.payload_schema import indexed_fields
 from feature_store.versions import now
-from steps.load.collection import indexed_fields
 from steps.load.points import reconcile
 from tests.flow import Flow, note, notes_config
 
@@ -38,20 +39,25 @@ DOCUMENTS = [
 
 
 class Watched:
-    """A client that notes what it is asked for, and calls ``before`` first."""
+    """A client that notes what it is asked for, and calls ``before`` first; it is taken for one of a server.
+
+    A server is asked by several threads, which the embedded Qdrant behind this one does not bear.
+    """
 
     def __init__(self, client):
         self.client = client
         self.calls = []
         self.before = lambda name, options: None
+        self.one_at_a_time = threading.Lock()
 
     def __getattr__(self, name):
         function = getattr(self.client, name)
 
         def called(*arguments, **options):
-            self.calls.append((name, arguments, options))
-            self.before(name, options)
-            return function(*arguments, **options)
+            with self.one_at_a_time:
+                self.calls.append((name, arguments, options))
+                self.before(name, options)
+                return function(*arguments, **options)
 
         return called
 
@@ -78,6 +84,12 @@ def record_of(flow, collection):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(index_module, "wait_exponential_jitter", lambda **_: wait_none())
+
+
+@pytest.fixture(autouse=True)
+def without_payload_indexes(monkeypatch):
+    """The watched client passes for one of a server everywhere else, but it has no payload indexes."""
+    monkeypatch.setattr("pipelines.serving.is_local", lambda client: True)
 
 
 def documents_of(flow, collection):
@@ -120,13 +132,14 @@ def test_the_version_moves_after_the_last_point_and_the_alias_after_that(flow, c
 
     client.before = note_version
     flow.run(DOCUMENTS)
-    assert seen[-3:] == [
+    assert seen[-4:] == [
         ("update_collection", 0, False),  # the lease, renewed
         ("update_collection", 0, False),
         ("update_collection_aliases", 1, False),
+        ("update_collection", 1, True),  # since when it serves
     ]
     assert seen[0] == ("update_collection", 0, False)  # the lease
-    assert set(seen[1:-3]) == {("upsert", 0, False)}
+    assert set(seen[1:-4]) == {("upsert", 0, False)}
     seen.clear()
     flow.run([note("a", "new text"), note("b", DOCUMENTS[1]["body"], title="B"), *DOCUMENTS[2:]])
     operations = [
@@ -391,9 +404,10 @@ def test_another_configuration_is_another_collection_and_the_alias_swaps_in_one_
     client.calls.clear()
     larger = {**notes_config(tiny_model).indexes[0].model_dump(), "chunking": {"window": 64, "overlap": 8}}
     flow.config = notes_config(tiny_model, indexes=[larger])
-    report = flow.run(DOCUMENTS).index.report
+    run = flow.run(DOCUMENTS)
+    report = run.index.report
     assert report.collection != first
-    assert (report.previous_collection, report.version_before, report.version) == (first, 0, 1)
+    assert (run.serving.indexes[0].previous, report.version_before, report.version) == (first, 0, 1)
     (swap,) = [call for call in client.calls if call[0] == "update_collection_aliases"]
     delete, create = swap[2]["change_aliases_operations"]
     assert delete.delete_alias.alias_name == create.create_alias.alias_name == "notes_index"
@@ -402,8 +416,9 @@ def test_another_configuration_is_another_collection_and_the_alias_swaps_in_one_
 
     client.calls.clear()
     flow.config = notes_config(tiny_model)
-    back = flow.run(DOCUMENTS).index
-    assert (back.report.collection, back.report.previous_collection) == (first, report.collection)
+    again = flow.run(DOCUMENTS)
+    back = again.index
+    assert (back.report.collection, again.serving.indexes[0].previous) == (first, report.collection)
     assert (back.embeddings.embedded, back.report.written) == (0, 0)
     assert serving_collection(flow.client, "notes_index") == first
 

@@ -17,7 +17,15 @@ from feature_store.errors import ReconciliationError
 from feature_store.index_record import pack
 from feature_store.parts import write_part
 from steps.load import points as points_module
-from steps.load.points import reconcile, remove_all_but, remove_orphans, remove_part, update_payloads
+from steps.load.points import (
+    reconcile,
+    remove_all_but,
+    remove_orphans,
+    remove_part,
+    update_payloads,
+    upsert_parents,
+    upsert_part,
+)
 
 COLLECTION = "c"
 ONE, TWO, THREE, FOUR = (str(uuid.UUID(int=number)) for number in (1, 2 << 64, 3 << 8, 4 << 120))
@@ -175,3 +183,57 @@ def test_anything_else_does_not_add_up(client, tmp_path, expected, documents):
     put(client, {"a": [ONE, TWO], "b": [THREE]})
     with pytest.raises(ReconciliationError):
         reconcile(client, COLLECTION, expected, [documents_part(tmp_path, documents)], nothing)
+
+
+def embedded_part(folder, sizes):
+    """Write a chunk for every id; its vectors tell its place."""
+    rows = [
+        {
+            "chunk_id": point, "document_id": "a", "size": size, "payload": json.dumps({"place": place}),
+            "dense": [float(place + 1), 0.0], "sparse_indices": [place], "sparse_values": [0.5],
+        }
+        for place, (point, size) in enumerate(sizes.items())
+    ]  # fmt: skip
+    return write_part(folder, "embedded", 0, pa.Table.from_pylist(rows, schema=schema.embedded_chunks(2)))
+
+
+@pytest.fixture
+def sized(client):
+    vector = models.VectorParams(size=2, distance=models.Distance.DOT)
+    client.create_collection(
+        "sized",
+        vectors_config={"dense": vector, "dense_200": vector, "dense_48": vector},
+        sparse_vectors_config={name: models.SparseVectorParams() for name in ("bm25", "bm25_200", "bm25_48")},
+    )
+    return client
+
+
+def test_a_chunk_is_written_with_the_vectors_of_its_size_alone(sized, tmp_path):
+    done = []
+    part = embedded_part(tmp_path, {ONE: 200, TWO: 48, THREE: None})
+    assert upsert_part(sized, "sized", part, 2, done.append) == 3
+    assert done == [2, 1]
+    records = {record.id: record for record in sized.scroll("sized", with_vectors=True)[0]}
+    names = {point: set(record.vector) for point, record in records.items()}
+    assert names == {ONE: {"dense_200", "bm25_200"}, TWO: {"dense_48", "bm25_48"}, THREE: {"dense", "bm25"}}
+    assert {point: record.payload for point, record in records.items()} == {
+        ONE: {"place": 0}, TWO: {"place": 1}, THREE: {"place": 2},
+    }  # fmt: skip
+    assert records[TWO].vector["dense_48"] == [2.0, 0.0]
+    assert records[TWO].vector["bm25_48"] == models.SparseVector(indices=[1], values=[0.5])
+
+
+def test_parents_are_written_without_vectors_and_found_by_their_ids_alone(sized, tmp_path):
+    done = []
+    rows = [{"chunk_id": point, "document_id": "a", "payload": json.dumps({"role": "parent"})} for point in (ONE, TWO)]
+    part = write_part(tmp_path, "parents", 0, pa.Table.from_pylist(rows, schema=schema.PARENTS))
+    upsert_part(sized, "sized", embedded_part(tmp_path, {THREE: None}), 10, lambda units: None)
+    assert upsert_parents(sized, "sized", part, 1, done.append) == 2
+    assert done == [1, 1]
+    assert [point.id for point in sized.query_points("sized", [1.0, 0.0], using="dense", limit=10).points] == [THREE]
+    found = sized.retrieve("sized", [ONE, TWO], with_payload=True, with_vectors=True)
+    assert [(record.payload, record.vector) for record in found] == [({"role": "parent"}, {})] * 2
+    update_payloads(
+        sized, "sized", payloads_part(tmp_path, {ONE: {"role": "parent", "title": "T"}}), 10, lambda units: None
+    )
+    assert sized.retrieve("sized", [ONE])[0].payload["title"] == "T"
