@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from feature_store.errors import ConfigurationError
 from feature_store.ids import fingerprint
-from feature_store.index_config import IndexConfig, SlidingWindowConfig
+from feature_store.index_config import STRATEGIES, IndexConfig, SlidingWindowConfig
 from feature_store.strict import Name, Strict
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -368,6 +368,20 @@ class PipelineConfig(Strict):
                 )
         return self
 
+    @model_validator(mode="after")
+    def tenants_are_indexed(self) -> Self:
+        from feature_store.payload_schema import indexed_fields  # made of the categories that are defined here
+
+        for index in self.indexes:
+            fields = indexed_fields(category for category in self.categories if category.name in index.categories)
+            keywords = [name for name, payload_type in fields.items() if payload_type == "keyword"]
+            if index.server.tenant is not None and index.server.tenant not in keywords:
+                raise ValueError(
+                    f"index {index.name}: `server.tenant` {index.server.tenant} is no keyword of its payload; "
+                    f"choose one of {', '.join(keywords)}"
+                )
+        return self
+
     def fingerprint(self) -> str:
         """Return 12 hexadecimal characters that name this configuration, without the options of a single run."""
         return fingerprint(self.model_dump(mode="json", exclude={"options"}))
@@ -436,7 +450,8 @@ def explained(error: ValidationError) -> str:
     """Return a line for each problem: field, what is wrong with it, and what was given."""
     lines = []
     for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"]) or "(whole)"
+        # Pydantic puts the chosen strategy into the path; the file has no such key.
+        field = ".".join(str(part) for part in item["loc"] if part not in STRATEGIES) or "(whole)"
         given = "" if item["type"] in {"missing", "value_error"} else f" (given: {item['input']!r})"
         remedy = "; remove it or correct its spelling" if item["type"] == "extra_forbidden" else ""
         lines.append(f"  {field}: {item['msg'].removeprefix('Value error, ')}{given}{remedy}")

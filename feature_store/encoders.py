@@ -74,9 +74,17 @@ class Encoder:
 
     def embed_query(self, text: str) -> npt.NDArray[np.float32]:
         """Return the vector of a query: float32, shape (dimension,)."""
-        vectors = self.model.encode_query([text], show_progress_bar=False, convert_to_numpy=True)
-        vector: npt.NDArray[np.float32] = self._exact(np.asarray(vectors, dtype=np.float32))[0]
+        vector: npt.NDArray[np.float32] = self.embed_queries([text])[0]
         return vector
+
+    def embed_queries(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return one vector a query: float32, shape (len(texts), dimension)."""
+        if not texts:
+            return np.empty((0, self.dimension), np.float32)
+        vectors = self.model.encode_query(
+            list(texts), batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True
+        )
+        return self._exact(np.asarray(vectors, dtype=np.float32))
 
     def _exact(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         # At bfloat16 the model's own normalisation is off by up to 0.3 %.

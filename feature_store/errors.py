@@ -72,3 +72,9 @@ class DataQualityError(TerminalError):
     """The documents are not as the configuration expects them: nothing was committed."""
 
     exit_code = 9
+
+
+class PromotionRefusedError(TerminalError):
+    """A collection must not serve: its gate does not open. What served goes on serving."""
+
+    exit_code = 10

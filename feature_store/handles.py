@@ -184,19 +184,24 @@ class CleanedDocuments(Handle, LazyDocuments):
 
 
 class SampledChunk(Handle):
-    """Where a chunk is in the text of its document: ``start`` and ``end`` in characters, its length in ``tokens``."""
+    """Where a chunk is in the text of its document: ``start`` and ``end`` in characters, its length in ``tokens``.
+
+    ``size`` is there where the index has several; ``parent`` is the position of a child's parent.
+    """
 
     position: int
     start: int
     end: int
     tokens: int
     heading_path: str = ""
+    size: int | None = None
+    parent: int | None = None
 
 
 class SampledDocument(Handle):
     """A document with its chunks, for a view: the beginning of its ``text``, and the chunks that begin in there.
 
-    ``characters`` counts those of the whole text.
+    ``characters`` counts those of the whole text. ``parents`` are those of the chunks.
     """
 
     document_id: str
@@ -205,18 +210,22 @@ class SampledDocument(Handle):
     text: str
     characters: int
     chunks: list[SampledChunk] = Field(default_factory=list)
+    parents: list[SampledChunk] = Field(default_factory=list)
 
 
 class Chunks(Handle):
     """The chunks of the documents that changed since the version of one index, compared with what its collection holds.
 
-    ``folder`` holds parts ``chunks`` (to be embedded and written whole), ``payloads`` (of points that are there, whose
-    payload is another now), ``stale`` (ids of points to be removed) and ``documents`` (rows for the record of the
-    index). ``since`` and ``version`` are versions of the feature store. ``record`` is the Lance version of the record
-    that was compared with; None where none could be trusted: then all chunks are ``new``, and what is stale is unknown.
+    ``folder`` holds parts ``chunks`` (to be embedded and written whole), ``parents`` (to be written without vectors),
+    ``payloads`` (of points that are there, whose payload is another now), ``stale`` (ids of points to be removed) and
+    ``documents`` (rows for the record of the index). ``since`` and ``version`` are versions of the feature store.
+    ``record`` is the Lance version of the record that was compared with; None where none could be trusted: then all
+    chunks are ``new``, and what is stale is unknown.
 
-    ``chunks`` = ``new`` + ``moved`` + ``unchanged``: all chunks of the documents. ``token_counts`` counts them by
-    tenths of the window.
+    ``chunks`` = ``new`` + ``moved`` + ``unchanged``: all chunks of the documents that are embedded. Their ``parents``
+    count apart, as do those of them that are ``new_parents`` or ``moved_parents``; ``stale`` counts both kinds.
+    ``token_counts`` counts chunks by tenths of the window for which each was cut: one of ``windows``, of which
+    ``window`` is the largest.
     """
 
     folder: Path
@@ -231,10 +240,14 @@ class Chunks(Handle):
     new: int = 0
     moved: int = 0
     unchanged: int = 0
+    parents: int = 0
+    new_parents: int = 0
+    moved_parents: int = 0
     stale: int = 0
     characters: int = 0
     dropped_characters: int = 0
     window: int = 0
+    windows: list[int] = Field(default_factory=list)
     token_counts: list[int] = Field(default_factory=list)
     longest: int = 0
     token_limit: int = 0
@@ -295,6 +308,48 @@ class IndexReport(Handle):
     removed: int = 0
     points: int = 0
     expected_points: int = 0
+    seconds: float = 0.0
+
+
+class GateCheck(Handle):
+    """One question that a gate asks before a collection may serve, with the figures that answer it."""
+
+    name: str
+    holds: bool
+    figures: str
+
+
+class ServedIndex(Handle):
+    """Which collection of an index serves after a run, and what the run did for that.
+
+    ``candidate`` is the one that the configuration asks for, where another serves; ``reason`` says why it waits:
+    ``refused`` by the ``checks`` of its gate, ``held`` by somebody who went back, or for a promotion by hand
+    (``waits``). ``previous`` served before a promotion. Beside a candidate the one that serves is brought to the newest
+    version too: ``embedded`` counts texts, the others points. ``problem`` says why it could not be; then ``lag`` counts
+    the documents that changed since its ``version``. ``sampled`` points of it were compared exactly.
+    """
+
+    index: str
+    collection: str
+    version: int
+    outcome: Literal["serves", "promoted", "refused", "held", "waits"]
+    candidate: str | None = None
+    previous: str | None = None
+    reason: str = ""
+    checks: list[GateCheck] = Field(default_factory=list)
+    embedded: int = 0
+    written: int = 0
+    updated: int = 0
+    removed: int = 0
+    sampled: int = 0
+    problem: str = ""
+    lag: int = 0
+
+
+class ServingReport(Handle):
+    """Which collections serve at the end of a run."""
+
+    indexes: list[ServedIndex] = Field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -378,3 +433,49 @@ class TrainingDataset(Handle):
             whole: datasets.DatasetDict = datasets.load_from_disk(str(self.folder))
             return whole[split]
         return datasets.load_dataset(str(self.folder), split=split, cache_dir=str(copies_folder(self.store_folder)))
+
+
+class AnsweredQuery(Handle):
+    """A query that an index was asked: what had been judged relevant, and the first documents that it found, by id.
+
+    ``rank`` is that of the first relevant document, from 1; None where none was found.
+    """
+
+    query_id: str
+    query: str
+    ndcg_at_10: float
+    recall_at_100: float
+    rank: int | None = None
+    relevant: list[str] = Field(default_factory=list)
+    found: list[str] = Field(default_factory=list)
+
+
+class RetrievalEvaluation(Handle):
+    """How good one index is at finding the documents that ``queries`` judged queries of ``data`` ask for.
+
+    ``collection``, ``fingerprint`` and ``version`` name what was asked; ``store_id`` and ``version_run_id`` that
+    version of the feature store for good. The measures are means, each from 0 to 1; ``ndcg_counts`` counts the queries
+    by tenths of their nDCG@10. ``missing`` judged documents are not in the index. ``worst`` are the queries that were
+    answered worst, the worst first.
+    """
+
+    index: str
+    collection: str
+    fingerprint: str
+    store_id: str
+    version: int
+    version_run_id: str
+    points: int
+    model: str
+    chunking: str
+    data: str
+    format: str
+    queries: int
+    ndcg_at_10: float
+    recall_at_10: float
+    recall_at_100: float
+    mrr: float
+    missing: int = 0
+    ndcg_counts: list[int] = Field(default_factory=list)
+    worst: list[AnsweredQuery] = Field(default_factory=list)
+    seconds: float = 0.0

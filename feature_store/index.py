@@ -36,6 +36,7 @@ DENSE = "dense"
 SPARSE = "bm25"
 PARENT_ROLE = "parent"  # the payload's `role` of a point that has no vectors and is what a reader gets
 PAYLOAD_VERSION = 3
+CHUNKER_VERSION = 1  # to be raised whenever the same document and configuration give other chunks
 LOCAL_MODE_COMFORT = 20_000  # points; beyond, brute-force search gets slow
 ATTEMPTS = 6
 CHUNKING: TypeAdapter[ChunkingConfig] = TypeAdapter(ChunkingConfig)
@@ -85,10 +86,10 @@ class Lease(BaseModel):
 
 
 class Promotion(BaseModel):
-    """What became of a collection since it was built: when it was promoted, retired or refused by its gate.
+    """What became of a collection since it was built: when it began to serve, and when it was retired.
 
-    ``previous`` served before it. ``held`` says why it must not be promoted by a run: a gate refused it, or somebody
-    went back to the one before; `promote` by hand takes that away.
+    ``previous`` served before it. ``refused`` is what its gate found at the last attempt; the next run tries again.
+    ``held`` says why no run may promote it: somebody went back to another one. Both are gone once it serves.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -96,6 +97,7 @@ class Promotion(BaseModel):
     promoted_at: datetime | None = None
     retired_at: datetime | None = None
     previous: str | None = None
+    refused: str | None = None
     held: str | None = None
 
 
@@ -120,6 +122,7 @@ class IndexMetadata(BaseModel):
     ``version_run_id`` is the run that made that version of the feature store. ``payload_indexes`` are the fields that a
     filter may name, with their types; ``retrieval`` and ``server`` what the configuration says of searching. ``lease``
     is there while a load is at work; one that stays behind, expired or not, is that of a load that failed.
+    ``indexing_threshold`` is there while a bulk load keeps the server from building its graph: what it was before.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -142,6 +145,7 @@ class IndexMetadata(BaseModel):
     retrieval: RetrievalConfig = RetrievalConfig()
     server: ServerConfig = ServerConfig()
     promotion: Promotion = Promotion()
+    indexing_threshold: int | None = None
     created_at: datetime
     updated_at: datetime
     lease: Lease | None = None

@@ -1,5 +1,6 @@
 """The configuration of an index: how documents are chunked, embedded and kept in Qdrant, and when the index serves."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -83,7 +84,7 @@ class MultiSizeConfig(Strict):
     strategy: Literal["multi_size"]
     sizes: Annotated[tuple[WindowSize, ...], Field(min_length=2, max_length=8)] = (
         WindowSize(window=200, overlap=100),
-        WindowSize(window=48, overlap=24),
+        WindowSize(window=48),
     )
     heading_prefix: bool = False
 
@@ -107,8 +108,13 @@ ChunkingConfig = Annotated[
     Annotated[SlidingWindowConfig, Tag("sliding_window")]
     | Annotated[SmallToBigConfig, Tag("small_to_big")]
     | Annotated[MultiSizeConfig, Tag("multi_size")],
-    Discriminator(_strategy),
+    Discriminator(
+        _strategy,
+        custom_error_type="strategy",
+        custom_error_message="a mapping is needed whose `strategy` is sliding_window, small_to_big or multi_size",
+    ),
 ]
+STRATEGIES = ("sliding_window", "small_to_big", "multi_size")
 
 
 class EncoderConfig(Strict):
@@ -183,6 +189,27 @@ class ServerConfig(Strict):
     bulk_load_from: Annotated[int, Field(ge=1)] = 50_000
     snapshot_after_promotion: bool = False
 
+    @model_validator(mode="after")
+    def there_are_replicas_to_confirm(self) -> Self:
+        if self.replicas is not None and (self.write_consistency or 1) > self.replicas:
+            raise ValueError(
+                f"write_consistency {self.write_consistency} is more than replicas {self.replicas}; "
+                f"choose at most {self.replicas}"
+            )
+        return self
+
+    def given(self) -> list[str]:
+        """Return the names of the settings that are not left at their defaults, such as ``hnsw.edges``."""
+        return sorted(_leaves(self.model_dump(exclude_defaults=True)))
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
 
 class PromotionConfig(Strict):
     """When a newly built collection takes the place of the one that serves: after its gate.
@@ -202,12 +229,14 @@ class RetrievalConfig(Strict):
     """What a search does unless it is told otherwise; it is written into the collection for the retriever to read.
 
     ``alpha`` weighs dense against keywords: 0 is BM25 alone, 1 the vectors alone. ``candidates`` is how many the
-    retriever fuses of each kind. ``budget`` is the most tokens of a whole context.
+    retriever fuses of each kind. ``budget`` is the most tokens of a whole context. Where the sizes of an index vote,
+    a context ends before that at what scores below ``threshold`` times the best (docs/retrieval.md has the figures).
     """
 
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.4
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     candidates: Annotated[int, Field(ge=1, le=10_000)] = 100
-    budget: Annotated[int, Field(ge=1)] = 600
+    budget: Annotated[int, Field(ge=1)] = 900
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
 
 
 class IndexConfig(Strict):

@@ -6,11 +6,14 @@ before the first write of a load, cleared when the table of the new version is c
 died is never taken for the truth.
 """
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lance
 import pyarrow as pa
@@ -211,6 +214,12 @@ def starting_point(
     since = min(metadata.reflects, note.version, key=lambda name: name.number)
     is_certain = metadata.reflects == note.version != NOTHING and not begun
     return StartingPoint(since, note.table if is_certain else None)
+
+
+def payload_hash(payload: dict[str, Any]) -> bytes:
+    """Return 8 bytes that change with the payload, whatever the order of its keys."""
+    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=HASH_BYTES).digest()
 
 
 def pack(points: DocumentPoints) -> tuple[bytes, bytes]:

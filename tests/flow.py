@@ -13,14 +13,14 @@ from qdrant_client import QdrantClient
 from feature_store.commit import CategoryShares, RunDescription
 from feature_store.config import PipelineConfig, validate_parameters
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
-from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments
-from feature_store.index import index_fingerprint, physical_name
+from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments, ServingReport
+from feature_store.index import CHUNKER_VERSION, index_fingerprint, physical_name
 from feature_store.index_config import EncoderConfig, IndexConfig
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from feature_store.vectors import VectorTable
+from pipelines.serving import Workplace, serve_index
 from steps.chunk.apply import chunk_index
-from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.clean.apply import clean_changes
 from steps.clean.clean import CLEANING_VERSION
 from steps.embed.apply import embed_chunks
@@ -68,6 +68,7 @@ class Run:
     raw: RawDocuments
     cleaned: CleanedDocuments
     indexes: list[IndexRun]
+    serving: ServingReport
 
     @property
     def index(self) -> IndexRun:
@@ -94,7 +95,8 @@ class Flow:
         pages of each category. The latter two are compared whole.
         """
         raw, cleaned = self.commit(source)
-        return Run(raw, cleaned, [self.bring(cleaned, index) for index in self.config.indexes])
+        indexes = [self.bring(cleaned, index) for index in self.config.indexes]
+        return Run(raw, cleaned, indexes, self.serve(cleaned, [index.report for index in indexes]))
 
     def commit(
         self, source: Source, check: Callable[[CategoryShares], None] | None = None
@@ -166,6 +168,19 @@ class Flow:
         """Bring the collection to the version of the embeddings."""
         folder, encoder = self.settings.indexes_folder, self.load_encoder(index.encoder)
         return bring_to_version(self.client, folder, embeddings, cleaned, index, self.config.categories, encoder)
+
+    def serve(self, cleaned: CleanedDocuments, reports: Sequence[IndexReport]) -> ServingReport:
+        """Decide which collection of each index serves."""
+        place = self.workplace(cleaned)
+        served = [serve_index(place, index, each) for index, each in zip(self.config.indexes, reports, strict=True)]
+        return ServingReport(indexes=served)
+
+    def workplace(self, cleaned: CleanedDocuments) -> Workplace:
+        """Return with what the collections of all indexes are looked after."""
+        folder = self.settings.runs_folder / str(next(self._runs)) / "serve"
+        config = self.config
+        load: Any = lambda encoder: self.wrap_encoder(self.load_encoder(encoder))  # noqa: E731
+        return Workplace(self.client, self.settings, cleaned, config.indexes, config.categories, folder, load)
 
     def rows(self, condition: str = "true", version: int | None = None) -> dict[str, Document]:
         """Return the rows of the documents table by source id, at a version (the newest)."""

@@ -14,7 +14,9 @@ from feature_store.handles import (
     Handle,
     IndexReport,
     RawDocuments,
+    RetrievalEvaluation,
     RunReport,
+    ServingReport,
     TrainingDataset,
 )
 from feature_store.views.chunks import describe_chunks, view_chunks
@@ -22,7 +24,9 @@ from feature_store.views.cleaned_documents import describe_cleaned_documents, vi
 from feature_store.views.embeddings import describe_embeddings, view_embeddings
 from feature_store.views.index_report import describe_index_report, view_index_report
 from feature_store.views.raw_documents import describe_raw_documents, view_raw_documents
+from feature_store.views.retrieval_evaluation import describe_retrieval_evaluation, view_retrieval_evaluation
 from feature_store.views.run_report import describe_run_report, view_run_report
+from feature_store.views.serving_report import describe_serving_report, view_serving_report
 from feature_store.views.training_dataset import describe_training_dataset, view_training_dataset
 
 Views = dict[str, str]
@@ -35,7 +39,9 @@ VIEWS: dict[type[Handle], Callable[[Any], Views]] = {
     Embeddings: view_embeddings,
     IndexReport: view_index_report,
     RunReport: view_run_report,
+    ServingReport: view_serving_report,
     TrainingDataset: view_training_dataset,
+    RetrievalEvaluation: view_retrieval_evaluation,
 }
 FIGURES: dict[type[Handle], Callable[[Any], dict[str, Any]]] = {
     RawDocuments: describe_raw_documents,
@@ -44,7 +50,9 @@ FIGURES: dict[type[Handle], Callable[[Any], dict[str, Any]]] = {
     Embeddings: describe_embeddings,
     IndexReport: describe_index_report,
     RunReport: describe_run_report,
+    ServingReport: describe_serving_report,
     TrainingDataset: describe_training_dataset,
+    RetrievalEvaluation: describe_retrieval_evaluation,
 }
 
 

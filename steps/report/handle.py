@@ -36,6 +36,9 @@ def _stages(summary: RunSummary) -> Iterator[StageFigures]:
         for stage, (rows, unit) in _rows(branch).items():
             seconds = branch.seconds.get(stage, 0.0)
             yield StageFigures(stage=stage, index=branch.index, seconds=seconds, rows=rows, unit=unit)
+    if summary.serving:
+        kept = sum(item.written + item.updated + item.removed for item in summary.serving)
+        yield StageFigures(stage="serve", seconds=summary.seconds.get("serve", 0.0), rows=kept, unit="point")
 
 
 def _rows(branch: Branch) -> dict[str, tuple[int, str]]:

@@ -7,7 +7,15 @@ from zenml import step
 
 from feature_store import lock
 from feature_store.files import write_json_atomically
-from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments, RunReport
+from feature_store.handles import (
+    Chunks,
+    CleanedDocuments,
+    Embeddings,
+    IndexReport,
+    RawDocuments,
+    RunReport,
+    ServingReport,
+)
 from feature_store.materializers import HandleMaterializer
 from feature_store.parts import remove_folder
 from steps.report.handle import to_report
@@ -22,11 +30,12 @@ def report(
     chunks: list[Chunks],
     embeddings: list[Embeddings],
     index_reports: list[IndexReport],
+    serving_report: ServingReport,
 ) -> Annotated[RunReport, "run_report"]:
     """Sum up the run; a promise that does not hold fails it."""
     settings, run_folder = start_step()
     stages = list(zip(chunks, embeddings, index_reports, strict=True))
-    summary = summarise_run(run_id(), raw_documents, cleaned_documents, stages)
+    summary = summarise_run(run_id(), raw_documents, cleaned_documents, stages, serving_report)
     write_json_atomically(settings.reports_folder / f"{summary.run_id}.json", summary.model_dump(mode="json"))
     remove_folder(run_folder)
     lock.release(settings.data_dir)

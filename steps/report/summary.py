@@ -1,6 +1,6 @@
 """The summary of a run: what was added, changed, deleted, rejected, embedded and reused, and the proven invariants."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,8 @@ from feature_store.handles import (
     IndexReport,
     QualityFinding,
     RawDocuments,
+    ServedIndex,
+    ServingReport,
 )
 from feature_store.store import IS_LIVE
 from feature_store.versions import now
@@ -84,7 +86,10 @@ class Invariant(BaseModel):
 
 
 class RunSummary(BaseModel):
-    """Everything worth telling of a run; ``quality`` is what it found other than expected, and went on."""
+    """Everything worth telling of a run.
+
+    ``quality`` is what it found other than expected, and went on; ``serving`` says which collections serve now.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,11 +104,19 @@ class RunSummary(BaseModel):
     invariants: list[Invariant]
     seconds: dict[str, float]
     quality: list[QualityFinding] = Field(default_factory=list)
+    serving: list[ServedIndex] = Field(default_factory=list)
 
     def changed_nothing(self) -> bool:
         """Return whether the run found everything up to date."""
         same_version = self.version == self.version_before
-        return same_version and not any(branch.written or branch.updated or branch.removed for branch in self.indexes)
+        written = any(branch.written or branch.updated or branch.removed for branch in self.indexes)
+        kept = any(item.written or item.updated or item.removed for item in self.serving)
+        promoted = any(item.outcome == "promoted" for item in self.serving)
+        return same_version and not (written or kept or promoted)
+
+    def refused(self) -> list[str]:
+        """Return the indexes whose new collection was refused by its gate."""
+        return [item.index for item in self.serving if item.outcome == "refused"]
 
     def held_back(self) -> dict[str, int]:
         """Return the number of deletions that were held back, by category."""
@@ -115,6 +128,7 @@ def summarise_run(
     raw: RawDocuments,
     cleaned: CleanedDocuments,
     stages: Sequence[tuple[Chunks, Embeddings, IndexReport]],
+    serving: ServingReport,
 ) -> RunSummary:
     """Return the summary of a run from what its stages handed on.
 
@@ -135,8 +149,9 @@ def summarise_run(
         duplicates=cleaned.store().count_duplicates(cleaned.at()),
         indexes=branches,
         invariants=prove_invariants(raw, cleaned, stages),
-        seconds=stage_seconds(raw, cleaned, branches),
+        seconds={**stage_seconds(raw, cleaned, branches), "serve": serving.seconds},
         quality=cleaned.quality,
+        serving=serving.indexes,
     )
 
 
@@ -242,7 +257,32 @@ def to_lines(summary: RunSummary) -> list[str]:
         f"{branch.updated:,} updated, {branch.removed:,} removed, {branch.points:,} points"
         for branch in summary.indexes
     ]
-    return lines
+    return [*lines, *describe_serving(summary)]
+
+
+def describe_serving(summary: RunSummary) -> list[str]:
+    """Return a line for each index with more to tell than that its one collection serves."""
+    return [line for item in summary.serving for line in _serving_lines(item)]
+
+
+def _serving_lines(item: ServedIndex) -> Iterator[str]:
+    if item.outcome == "promoted":
+        checks = f"{len(item.checks)} checks"
+        yield f"{item.index}: {item.collection} was promoted after {checks}, in the place of {item.previous}"
+    elif item.outcome == "refused":
+        yield f"{item.index}: {item.candidate} was refused by its gate, {item.collection} serves on: {item.reason}"
+    elif item.outcome != "serves":
+        yield f"{item.index}: {item.candidate} waits, {item.collection} serves on: {item.reason}"
+    if item.problem:
+        yield (
+            f"{item.index}: {item.collection} serves at version {item.version} and lacks the changes of {item.lag:,} "
+            f"documents since, deletions included, for it cannot be kept up to date here. {item.problem}"
+        )
+    elif item.candidate and (item.written or item.updated or item.removed):
+        yield (
+            f"{item.index}: {item.collection} was kept up to date: {item.embedded:,} texts embedded, {item.written:,} "
+            f"points written, {item.updated:,} updated, {item.removed:,} removed"
+        )
 
 
 def describe_capture(category: str, capture: CaptureSummary) -> str:
@@ -307,6 +347,8 @@ def to_markdown(summary: RunSummary) -> str:
         "## Indexes",
         "",
         *_table(["index", "collection", *BRANCH_COUNTS], [_branch_row(branch) for branch in summary.indexes]),
+        "",
+        *(f"- {escape_markdown(line, 1000)}" for line in describe_serving(summary)),
         "",
         "## Invariants",
         "",

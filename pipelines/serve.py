@@ -1,0 +1,37 @@
+"""The ZenML step that decides, after all loads, which collection of each index serves."""
+
+import time
+from typing import Annotated
+
+from loguru import logger
+from zenml import step
+
+from feature_store.config import CategoryConfig
+from feature_store.encoders import load_encoder
+from feature_store.handles import CleanedDocuments, IndexReport, ServingReport
+from feature_store.index import open_qdrant
+from feature_store.index_config import IndexConfig
+from feature_store.materializers import HandleMaterializer
+from pipelines.serving import Workplace, serve_index
+from steps.runtime import start_step
+
+
+@step(enable_cache=False, output_materializers=HandleMaterializer)
+def serve(
+    cleaned_documents: CleanedDocuments,
+    index_reports: list[IndexReport],
+    indexes: list[IndexConfig],
+    categories: list[CategoryConfig],
+) -> Annotated[ServingReport, "serving_report"]:
+    """Promote each newly built collection through its gate, or bring the one that serves to the newest version too."""
+    settings, run_folder = start_step()
+    started = time.monotonic()
+    if not indexes:
+        return ServingReport()
+    with open_qdrant(settings) as client:
+        folder = run_folder / "serve"
+        place = Workplace(client, settings, cleaned_documents, indexes, categories, folder, load_encoder)
+        served = [serve_index(place, index, report) for index, report in zip(indexes, index_reports, strict=True)]
+    for item in served:
+        logger.info("{}: {} serves, at version {}", item.index, item.collection, item.version)
+    return ServingReport(indexes=served, seconds=time.monotonic() - started)

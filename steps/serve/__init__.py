@@ -1,0 +1,1 @@
+"""Decides whether a newly built collection may serve."""
