@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     fi && \
     pip install --constraint requirements.lock --requirement /tmp/dependencies.txt
 
-COPY README.md LICENSE cli.py feature_pipeline.py training_dataset_pipeline.py ./
+COPY README.md LICENSE cli.py feature_pipeline.py retrieval_evaluation_pipeline.py training_dataset_pipeline.py ./
 COPY commands commands
 COPY feature_store feature_store
 COPY inference inference

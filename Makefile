@@ -64,6 +64,10 @@ bench-versions: $(INSTALLED) ## Measure what versions cost: disk, commits, diff,
 bench-export: $(INSTALLED) ## Measure what an export costs, and that its memory stays flat
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.export
 
+.PHONY: bench-retrieval
+bench-retrieval: $(INSTALLED) ## Measure how good the indexes are at finding: DATA=folder, FORMAT=spans or beir
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.retrieval --data $(DATA) --format $(or $(FORMAT),spans)
+
 .PHONY: lock
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --no-header \

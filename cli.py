@@ -1,8 +1,9 @@
 """The command line: thin commands over the rooms that do the work.
 
 Exit codes: 0 done, 1 failed, 2 configuration or usage, 3 preflight, 4 another run at work, 5 too many documents
-rejected, 6 the index does not add up or an erasure is not complete, 7 done but for deletions that were held back, 8 the
-plan no longer fits, 9 the documents are not what the configuration expects, 130 interrupted.
+rejected, 6 an index does not add up or an erasure is not complete, 7 done but for deletions that were held back, 8 the
+plan no longer fits, 9 the documents are not what the configuration expects, 10 done but for a new index that its gate
+refused, 130 interrupted.
 """
 
 import errno
@@ -19,9 +20,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from commands import explain, forget, quality, rejects, release, report, running, store, training
+from commands import (
+    audit,
+    evaluate,
+    explain,
+    forget,
+    indexes,
+    quality,
+    rejects,
+    release,
+    report,
+    running,
+    search,
+    store,
+    training,
+)
 from commands.shared import AsJson, Config, output, print_json, started
-from feature_store.config import DEFAULT_CONFIG, PipelineConfig, load_config
+from feature_store.config import DEFAULT_CONFIG, load_config
 from feature_store.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -56,6 +71,13 @@ REGISTERED = (
     (rejects.rejects, "feature-pipeline rejects --reason missing_text --since v11"),
     (quality.quality, "feature-pipeline quality --json"),
     (report.report, "feature-pipeline report --open"),
+    (search.search, 'feature-pipeline search "how do I split text" -k 5 --filter "published_at>=2024-01-01"'),
+    (indexes.indexes, "feature-pipeline indexes --json"),
+    (indexes.promote, "feature-pipeline promote documents"),
+    (indexes.rollback, "feature-pipeline rollback documents"),
+    (indexes.drop_retired, "feature-pipeline drop-retired --keep 1 --older-than 7 --dry-run"),
+    (audit.audit, "feature-pipeline audit documents --repair"),
+    (evaluate.evaluate, "feature-pipeline evaluate --data configs/golden.jsonl"),
 )
 for command, example in REGISTERED:
     application.command(epilog=f"Example: {example}")(command)
@@ -87,37 +109,6 @@ def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:  #
         raise typer.Exit(3)
 
 
-@application.command(epilog='Example: feature-pipeline search "how do I split text" -k 5')
-def search(
-    query: Annotated[str, typer.Argument(help="What to look for.")],
-    k: Annotated[int, typer.Option("-k", help="Number of results.", min=1, max=1000)] = 3,
-    index: Annotated[str | None, typer.Option(help="Name of the index; default: the first one configured.")] = None,
-    config: Config = DEFAULT_CONFIG,
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Search an index: hybrid of BM25 and dense vectors."""
-    pipeline_config = load_config(config)
-    name = index or _first_index(pipeline_config)
-    # Only our own configuration may say that a model's own code runs here.
-    trusted = [item.encoder for item in pipeline_config.indexes if item.name == name and item.encoder.trust_remote_code]
-    settings = started()
-    from feature_store.index import open_qdrant
-    from inference.retriever import Retriever
-
-    with open_qdrant(settings) as client:
-        results = Retriever.from_index(client, name, next(iter(trusted), None)).search(query, k)
-    if as_json:
-        print_json([result.model_dump(mode="json") for result in results])
-        return
-    if not results:
-        output.print("No results.")
-    for rank, result in enumerate(results, start=1):
-        heading = " > ".join(result.heading_path)
-        output.print(f"[bold]{rank}. {escape(result.title or result.document_id)}[/]  [dim]{result.score:.3f}[/]")
-        output.print(f"   [cyan]{escape(result.url or result.payload['source_id'])}[/] [dim]{escape(heading)}[/]")
-        output.print(f"   {escape(' '.join(result.text.split())[:300])}\n")
-
-
 @application.command(epilog="Example: feature-pipeline status --as-of 2026-11 --json")
 def status(
     config: Config = DEFAULT_CONFIG,
@@ -146,11 +137,12 @@ def status(
         if item.collection is None:
             output.print(f"Index {item.index}: not built as configured; {item.lag:,} documents wait")
             continue
-        serves = "serves" if item.serving else "does not serve"
         configured = "" if item.configured else ", not as configured"
-        chunks = f" of {item.expected_points:,} chunks" if item.expected_points else ""
-        output.print(f"Index {item.index}: {serves}{configured}, {item.points:,} points{chunks}")
+        expected = f" of {item.expected_points:,}" if item.expected_points else ""
+        output.print(f"Index {item.index}: {item.state}{configured}, {item.points:,}{expected} points")
         output.print(f"  version {item.version}, lag {item.lag:,} documents, {item.model}, {item.collection}")
+        for why in filter(None, (item.held, item.refused and f"refused by its gate: {item.refused}")):
+            output.print(f"  [yellow]{escape(why)}[/]", soft_wrap=True)
 
 
 @imports.command("json", epilog="Example: feature-pipeline import json articles.json --collection articles")
@@ -259,14 +251,6 @@ def _disk_is_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(
         sign in words for sign in ("no space left", "disk is full", "disk quota")
     )
-
-
-def _first_index(config: PipelineConfig) -> str:
-    from feature_store.errors import ConfigurationError
-
-    if not config.indexes:
-        raise ConfigurationError("The configuration has no index.", "Add one under `indexes`.")
-    return config.indexes[0].name
 
 
 def _import(collection: str, documents: Iterable[dict[str, Any]]) -> None:

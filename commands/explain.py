@@ -9,7 +9,15 @@ from commands.shared import AsJson, Config, output, print_json, started
 from feature_store.config import DEFAULT_CONFIG, load_config
 
 if TYPE_CHECKING:
-    from pipelines.explain import ChunkInContext, Explanation, FoundDocument, FoundReject, HoldingIndex, Origin
+    from pipelines.explain import (
+        ChunkInContext,
+        Explanation,
+        FoundChunk,
+        FoundDocument,
+        FoundReject,
+        HoldingIndex,
+        Origin,
+    )
 
 _TEXT_CHARACTERS = 600
 _CHUNKS_SHOWN = 12
@@ -113,13 +121,24 @@ def _print_holders(found: "Explanation") -> None:
 
 def _print_index(index: "HoldingIndex") -> None:
     serves = "serves" if index.serving else "does not serve"
-    figures = f"{len(index.chunks):,} chunks at version {index.version}"
+    parents = sum(chunk.role is not None for chunk in index.chunks)
+    figures = f"{len(index.chunks) - parents:,} chunks{_in_parents(parents)} at version {index.version}"
     _say(1, f"index {escape(index.index)} ({serves}), {figures}, in {escape(index.collection)}")
     for chunk in index.chunks[:_CHUNKS_SHOWN]:
         text = " ".join(chunk.text.split())[:_CHUNK_CHARACTERS]
-        _say(2, f"{chunk.chunk_id} [dim]{chunk.start:,}-{chunk.end:,}[/] {escape(text)}")
+        _say(2, f"{chunk.chunk_id} [dim]{chunk.start:,}-{chunk.end:,}{_kind(chunk)}[/] {escape(text)}")
     if len(index.chunks) > _CHUNKS_SHOWN:
         _say(2, f"… and {len(index.chunks) - _CHUNKS_SHOWN:,} more (--json has all)")
+
+
+def _kind(chunk: "FoundChunk") -> str:
+    if chunk.role is not None:
+        return f" {escape(chunk.role)}"
+    return f" of {chunk.size} tokens" if chunk.size is not None else ""
+
+
+def _in_parents(parents: int) -> str:
+    return f" in {parents:,} parents" if parents else ""
 
 
 def _described(origin: "Origin") -> str:

@@ -12,12 +12,14 @@ from rich.markup import escape
 
 from commands.shared import AsJson, Config, output, print_counts, print_json, started
 from feature_store.config import DEFAULT_CONFIG, PipelineConfig, RunOptions, load_config, validate_parameters
+from feature_store.errors import PromotionRefusedError
 
 if TYPE_CHECKING:
     from pipelines.plan import Plan
     from steps.report.summary import RunSummary
 
 DELETIONS_HELD_BACK = 7
+PROMOTION_REFUSED = PromotionRefusedError.exit_code
 
 CaptureOption = Annotated[
     str | None,
@@ -62,7 +64,8 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> None:
     """Run the feature pipeline, as `zenml pipeline run feature_pipeline` does, and print its summary.
 
-    Exits with 7 if deletions were held back: everything else was done.
+    Exits with 7 if deletions were held back, else with 10 if a new collection was refused by its gate: everything else
+    was done.
     """
     if plan and from_plan:
         raise typer.BadParameter("give --plan or --from-plan")
@@ -97,6 +100,8 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         _print_summary(summary)
     if summary.held_back():
         raise typer.Exit(DELETIONS_HELD_BACK)
+    if summary.refused():
+        raise typer.Exit(PROMOTION_REFUSED)
 
 
 def plan(
@@ -161,6 +166,7 @@ def _print_summary(summary: "RunSummary") -> None:
         describe_capture,
         describe_held_back,
         describe_quality,
+        describe_serving,
         headline,
     )
 
@@ -173,7 +179,7 @@ def _print_summary(summary: "RunSummary") -> None:
         output.print(f"[green]✓[/] {invariant.name}: {invariant.figures}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.seconds.items())
     output.print(f"Seconds: {seconds}\n")
-    for line in (*describe_held_back(summary), *describe_quality(summary)):
+    for line in (*describe_serving(summary), *describe_held_back(summary), *describe_quality(summary)):
         output.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
 
 

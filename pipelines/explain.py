@@ -32,6 +32,7 @@ CONTEXT_CHARACTERS = 160
 _CHUNKS_PER_SCROLL = 1000
 _CHUNK_FIELDS = ("position", "start", "end", "token_count", "heading_path", "text")
 _PAYLOAD_FIELDS = {"document_id", "category", "source_id", *_CHUNK_FIELDS}
+_FURTHER_CHUNK_FIELDS = ("size", "parent_id", "role")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SHOWN_FIELDS = ["title", "url", "author", "published_at", "updated_at", "external_id", "language"]
 _COLUMNS = [
@@ -60,7 +61,10 @@ class Origin(Explained):
 
 
 class FoundChunk(Explained):
-    """A chunk as a collection holds it. ``start`` and ``end`` are characters of the document's text."""
+    """A chunk as a collection holds it. ``start`` and ``end`` are characters of the document's text.
+
+    ``size`` is there where the index has several, ``parent_id`` for children, ``role`` for parents.
+    """
 
     chunk_id: str
     collection: str
@@ -70,6 +74,9 @@ class FoundChunk(Explained):
     token_count: int
     heading_path: list[str]
     text: str
+    size: int | None = None
+    parent_id: str | None = None
+    role: str | None = None
 
 
 class ChunkInContext(Explained):
@@ -327,7 +334,7 @@ def _holding_indexes(
 ) -> list[HoldingIndex]:
     holding = []
     for collection, (metadata, serving) in collections.items():
-        chunks = sorted(_chunks(client, collection, document), key=lambda chunk: chunk.position)
+        chunks = sorted(_chunks(client, collection, document), key=_place)
         if chunks:
             held = {"index": metadata.index, "serving": serving, "version": metadata.version}
             holding.append(HoldingIndex(collection=collection, chunks=chunks, **held))
@@ -352,8 +359,15 @@ def _chunks(client: QdrantClient, collection: str, document: str) -> Iterator[Fo
             return
 
 
+def _place(chunk: FoundChunk) -> tuple[int, int, bool, int]:
+    """Return what puts larger sizes first, and parents in front of their children."""
+    return -(chunk.size or 0), chunk.start, chunk.role is None, chunk.position
+
+
 def _found_chunk(collection: str, point: str, payload: Row) -> FoundChunk:
-    return FoundChunk(chunk_id=point, collection=collection, **{name: payload[name] for name in _CHUNK_FIELDS})
+    fields = {name: payload[name] for name in _CHUNK_FIELDS}
+    further = {name: payload[name] for name in _FURTHER_CHUNK_FIELDS if name in payload}
+    return FoundChunk(chunk_id=point, collection=collection, **fields, **further)
 
 
 def _is_chunk(record: models.Record) -> bool:

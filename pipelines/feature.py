@@ -11,6 +11,7 @@ from feature_store.config import CategoryConfig, CleaningConfig, DeletionGuard, 
 from feature_store.errors import PlanOutdatedError
 from feature_store.index_config import IndexConfig
 from feature_store.settings import load_settings
+from pipelines.serve import serve
 from steps.chunk.step import chunk
 from steps.clean.clean import CLEANING_VERSION
 from steps.clean.step import clean
@@ -53,7 +54,8 @@ def run_stages(
         chunks.append(chunk(cleaned_documents, index, id=f"chunk_{index.name}"))
         embeddings.append(embed(chunks[-1], index, id=f"embed_{index.name}"))
         index_reports.append(load(embeddings[-1], cleaned_documents, index, categories, id=f"load_{index.name}"))
-    report(raw_documents, cleaned_documents, chunks, embeddings, index_reports)
+    serving_report = serve(cleaned_documents, index_reports, indexes, categories)
+    report(raw_documents, cleaned_documents, chunks, embeddings, index_reports, serving_report)
 
 
 def require_same_configuration(config: PipelineConfig) -> None:

@@ -17,6 +17,7 @@ from feature_store.encoders import Encoder, load_encoder
 from feature_store.errors import ConfigurationError, PreflightError
 from feature_store.handles import Chunks, RawDocuments
 from feature_store.index import (
+    CHUNKER_VERSION,
     NOTHING,
     index_fingerprint,
     open_qdrant,
@@ -33,7 +34,6 @@ from feature_store.vectors import VectorTable, vectors_path
 from feature_store.versions import Version, now
 from pipelines.throughput import Throughput, read_throughput
 from steps.chunk.apply import COLUMNS, chunk_changes
-from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.clean.apply import clean_parts, total_counts
 from steps.clean.clean import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, capture_categories
@@ -67,7 +67,8 @@ class IndexPlan(BaseModel):
 
     ``collection`` is None before the first version of the feature store, which decides its name. ``embed`` and
     ``reuse`` count distinct texts; ``write``, ``update`` and ``remove`` points. ``remove`` is None where the record of
-    the collection cannot be trusted, so that only the load itself finds out.
+    the collection cannot be trusted, so that only the load itself finds out. ``chunks`` and ``unchanged`` leave out
+    parents, which are points too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -213,8 +214,8 @@ def _plan_index(
         unchanged=chunks.unchanged,
         embed=embed,
         reuse=reuse,
-        write=chunks.new,
-        update=chunks.moved,
+        write=chunks.new + chunks.new_parents,
+        update=chunks.moved + chunks.moved_parents,
         remove=None if known is None and metadata is not None else chunks.stale,
     )
 
@@ -280,7 +281,7 @@ def _describe_configuration(
         if index.serving is not None and index.serving != index.collection:
             yield (
                 f"{index.index}: the collection {index.collection} is filled from the feature store; {index.serving} "
-                "serves until it is complete."
+                "serves until its gate opens."
             )
 
 

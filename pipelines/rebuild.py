@@ -19,9 +19,9 @@ from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports, save_export
 from feature_store.handles import CleanedDocuments
-from feature_store.index import PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, scroll
+from feature_store.index import CHUNKER_VERSION, PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, scroll
 from feature_store.index_config import IndexConfig
-from feature_store.index_record import IndexRecord
+from feature_store.index_record import IndexRecord, payload_hash
 from feature_store.parts import remove_folder
 from feature_store.releases import Release, ReleasedIndex, read_release
 from feature_store.settings import Settings
@@ -31,8 +31,6 @@ from feature_store.vectors import VectorTable
 from feature_store.versions import Version, read_version
 from pipelines.release import compare_files, copy_name, describe_changed_documents, installed, same_history
 from steps.chunk.apply import chunk_index
-from steps.chunk.payload import payload_hash
-from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.embed.apply import embed_chunks
 from steps.load.apply import bring_to_version
 

@@ -16,6 +16,7 @@ from feature_store.encoders import load_encoder
 from feature_store.errors import ReconciliationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports
 from feature_store.index import (
+    CHUNKER_VERSION,
     PAYLOAD_VERSION,
     IndexMetadata,
     VersionName,
@@ -35,7 +36,6 @@ from feature_store.releases import Release, ReleasedIndex, delete_release, read_
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
 from feature_store.versions import Version, now, read_version
-from steps.chunk.sliding_window import CHUNKER_VERSION
 from steps.clean.clean import CLEANING_VERSION
 
 State = Literal["unchanged", "moved on", "changed", "gone"]

@@ -56,7 +56,11 @@ class HashEncoder:
 
     def embed_query(self, text: str) -> npt.NDArray[np.float32]:
         """Return the vector that the same text has as a document: float32, shape (dimension,)."""
-        return hashed_vectors([text], self.dimension)[0]
+        return self.embed_queries([text])[0]
+
+    def embed_queries(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors that the same texts have as documents: float32, shape (len(texts), dimension)."""
+        return hashed_vectors(texts, self.dimension)
 
 
 def hashed_vectors(texts: Sequence[str], dimension: int) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -13,14 +14,20 @@ from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
 from feature_store.index import collection_names as qdrant_collections
 from feature_store.index import collections_of, open_qdrant, read_metadata, serving_collection
-from feature_store.index_config import IndexConfig
+from feature_store.index_config import IndexConfig, SlidingWindowConfig
 from feature_store.journal import require_no_erasure
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
+from inference.evaluation.golden import read_golden
 from warehouse.capture_mode import choose_mode
 from warehouse.connection import collection_names, open_warehouse
 
 _MEGABYTE = 1_000_000
+_WINDOW_SETTINGS = {
+    "sliding_window": "chunking.window",
+    "small_to_big": "chunking.child.window",
+    "multi_size": "every window in chunking.sizes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,9 @@ def check_qdrant(settings: Settings, config: PipelineConfig) -> Iterator[Finding
                     "Rename the index, or remove that collection or alias.",
                 )
                 yield Finding(f"index {index.name}", "", problem)
+            if settings.qdrant_url is None and index.server.given():
+                idle = ", ".join(f"server.{name}" for name in index.server.given())
+                yield Finding(f"settings of {index.name}", f"without effect in an embedded Qdrant: {idle}")
             for collection in collections_of(client, index.name):
                 try:
                     read_metadata(client, collection)
@@ -164,17 +174,38 @@ def check_encoders(_: Settings, config: PipelineConfig) -> Iterator[Finding]:
 def _check_encoder(index: IndexConfig) -> Iterator[Finding]:
     load_sparse_encoder(index.sparse)
     encoder = load_encoder(index.encoder)
-    sizes = {index.name: index.chunking, **index.chunking.categories}
-    for name, size in sizes.items():
-        if size.window > encoder.token_limit:
+    for name, window in _embedded_windows(index):
+        if window > encoder.token_limit:
             problem = ConfigurationError(
-                f"Index {index.name}: the window {size.window} of {name} is more than the {encoder.token_limit} "
+                f"Index {index.name}: the window {window} of {name} is more than the {encoder.token_limit} "
                 f"tokens that {encoder.name} can take.",
-                f"Set chunking.window to {encoder.token_limit} or less, or choose a model with a longer context.",
+                f"Set {_WINDOW_SETTINGS[index.chunking.strategy]} to {encoder.token_limit} or less, or choose a model "
+                "with a longer context.",
             )
             yield Finding(f"chunking of {name}", "", problem)
     detail = f"{encoder.name}, {encoder.dimension} dimensions, {encoder.token_limit} tokens, {encoder.precision}"
     yield Finding(f"model of {index.name}", detail)
+
+
+def _embedded_windows(index: IndexConfig) -> Iterator[tuple[str, int]]:
+    """Yield whose each window is: a category's that has its own, or the index's."""
+    windows = index.chunking.windows()
+    categories = list(index.chunking.categories) if isinstance(index.chunking, SlidingWindowConfig) else []
+    yield from zip([index.name] * (len(windows) - len(categories)) + categories, windows, strict=True)
+
+
+def check_golden_queries(_: Settings, config: PipelineConfig) -> Iterator[Finding]:
+    """The golden queries by which a new collection is compared can be read."""
+    for index in config.indexes:
+        path = index.promotion.golden_queries
+        if path is None:
+            continue
+        try:
+            queries = read_golden(Path(path).expanduser())
+        except ConfigurationError as problem:
+            yield Finding(f"golden queries of {index.name}", "", problem)
+        else:
+            yield Finding(f"golden queries of {index.name}", f"{len(queries):,} in {path}")
 
 
 Check = Callable[[Settings, PipelineConfig], Iterator[Finding]]
@@ -185,6 +216,7 @@ CHECKS: dict[str, Check] = {
     "warehouse": check_warehouse,
     "qdrant": check_qdrant,
     "models": check_encoders,
+    "golden queries": check_golden_queries,
 }
 
 

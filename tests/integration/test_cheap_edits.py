@@ -136,7 +136,7 @@ def test_other_metadata_embeds_nothing_and_reads_no_vector(flow, client, tmp_pat
     client.clear()
     monkeypatch.setattr(VectorTable, "read", lambda *_: pytest.fail("a vector was read"))
     edited = [long_note("a", topic="two", title="A title"), long_note("b", range(20, 24))]
-    run = flow.run(edited).index
+    run = flow.bring(flow.commit(edited)[1], flow.config.indexes[0])
     assert (client.upserted(), client.removed()) == (set(), set())
     own = {name for name, (payload, _) in flow.points(collection).items() if payload["source_id"] == "a"}
     assert client.updated() == own
@@ -194,7 +194,7 @@ PLACES = [
     "steps.load.apply.IndexRecord.write",
     "steps.load.apply.reconcile",
     "steps.load.apply.IndexRecord.publish",
-    "steps.load.collection.write_metadata",
+    "steps.load.apply.publish",
     "feature_store.index_record.tables.upsert",
     "feature_store.index_record.tables.maintain",
     "feature_store.index_record.tables.forget_old_versions",

@@ -114,9 +114,9 @@ def test_documents_of_the_warehouse_are_found_by_a_search(warehouse, flow):
     done = run(warehouse, flow)
     assert {name: counts.added for name, counts in done.cleaned.categories.items()} == {"notes": NOTES + 1, "mails": 8}
     for index in ("notes_index", "wide"):
-        best, *_ = Retriever.from_index(flow.client, index).search("zebra crossed")
+        best, *_ = Retriever.from_index(index, flow.client).search("zebra crossed")
         assert (best.title, best.url, best.heading_path) == ("Zebra", "https://example.org/z", ["Animals"])
-    categories = {result.category for result in Retriever.from_index(flow.client, "wide").search("mail", k=20)}
+    categories = {result.category for result in Retriever.from_index("wide", flow.client).search("mail", k=20)}
     assert categories == {"notes", "mails"}
 
 
@@ -263,7 +263,7 @@ def test_bad_documents_are_kept_as_rejects_with_their_reason_and_the_others_arri
     )
     counts = done.cleaned.categories["notes"]
     assert (counts.read, counts.added, counts.rejected) == (NOTES + 8, NOTES + 1, 7)
-    best, *_ = Retriever.from_index(flow.client, "notes_index").search("okapi")
+    best, *_ = Retriever.from_index("notes_index", flow.client).search("okapi")
     assert best.payload["source_id"] == "nul"
     assert "\x00" not in best.text
     assert run(warehouse, flow).cleaned.version == 1

@@ -200,7 +200,7 @@ def test_another_window_fills_a_collection_beside_the_serving_one(installation):
     assert planned.collection != planned.serving
     assert (planned.version_before, planned.documents, planned.unchanged) == (0, NOTES, 0)
     assert "another than that of version 1" in plan.configuration[0]
-    assert f"{planned.serving} serves until it is complete" in plan.configuration[-1]
+    assert f"{planned.serving} serves until its gate opens" in plan.configuration[-1]
     require_as_planned(plan, installation.run())
 
 

@@ -147,8 +147,8 @@ def test_a_retriever_opens_the_rebuilt_index_by_its_name(installation):
     installation.run([note("a", "a new engine"), note("b", "a bridge of stone")])
     installation.rebuild()
     with open_qdrant(installation.settings) as client:
-        old = Retriever.from_index(client, f"{INDEX}@spring").search("harbour", k=5)
-        new = Retriever.from_index(client, INDEX).search("harbour", k=5)
+        old = Retriever.from_index(f"{INDEX}@spring", client).search("harbour", k=5)
+        new = Retriever.from_index(INDEX, client).search("harbour", k=5)
     assert "the old harbour" in {result.text for result in old}
     assert "the old harbour" not in {result.text for result in new}
 

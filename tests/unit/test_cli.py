@@ -20,7 +20,8 @@ from feature_store.errors import (
 
 COMMANDS = [
     *("run", "plan", "watch", "versions", "show", "diff", "tag", "prune", "export", "release", "rebuild", "explain"),
-    *("forget", "rejects", "quality", "report", "doctor", "search", "status", "warehouse", "dashboard"),
+    *("forget", "rejects", "quality", "report", "search", "indexes", "promote", "rollback", "drop-retired", "audit"),
+    *("evaluate", "doctor", "status", "warehouse", "dashboard"),
 ]
 IMPORTS = ["json", "distributions", "docstrings", "samples"]
 
@@ -43,7 +44,8 @@ def test_every_command_has_help_with_an_example(command):
 
 
 def test_every_command_is_known_here():
-    assert {command.name or command.callback.__name__ for command in cli.application.registered_commands} == {*COMMANDS}
+    names = {command.name or command.callback.__name__ for command in cli.application.registered_commands}
+    assert {name.replace("_", "-") for name in names} == {*COMMANDS}
     assert {command.name for command in cli.imports.registered_commands} == {*IMPORTS}
 
 

@@ -12,18 +12,23 @@ from hypothesis import strategies as st
 
 from feature_store.exports import ExportRecord, save_export
 from feature_store.handles import (
+    AnsweredQuery,
     CaptureCounts,
     Chunks,
     CleanedDocuments,
     Embeddings,
+    GateCheck,
     IndexReport,
     MapPoint,
     ProvenPromise,
     QualityFinding,
     RawDocuments,
+    RetrievalEvaluation,
     RunReport,
     SampledChunk,
     SampledDocument,
+    ServedIndex,
+    ServingReport,
     StageFigures,
     TrainingDataset,
 )
@@ -70,6 +75,12 @@ def report_of(text):
     )
 
 
+def serving_of(text):
+    check = GateCheck(name=text, holds=False, figures=text)
+    names = {"index": text, "collection": text, "candidate": text, "reason": text, "problem": text}
+    return ServingReport(indexes=[ServedIndex(**names, version=1, outcome="refused", checks=[check])])
+
+
 def training_set_of(store, pairs, reason="short"):
     return TrainingDataset(
         folder=store.folder,
@@ -88,8 +99,26 @@ def training_set_of(store, pairs, reason="short"):
     )
 
 
+def evaluation_of(text, worst=3):
+    names = ("index", "collection", "fingerprint", "store_id", "version_run_id", "model", "chunking", "data", "format")
+    answered = AnsweredQuery(
+        query_id=text, query=text, ndcg_at_10=0.1, recall_at_100=0.2, relevant=[text], found=[text]
+    )
+    measures = {"ndcg_at_10": 0.25, "recall_at_10": 0.5, "recall_at_100": 0.75, "mrr": 0.125}
+    return RetrievalEvaluation(
+        **dict.fromkeys(names, text),
+        **measures,
+        version=3,
+        points=2000,
+        queries=7,
+        missing=worst,
+        ndcg_counts=[4, *[0] * 8, 3],
+        worst=[answered] * worst,
+    )
+
+
 def handles_of(run):
-    return [run.raw, run.cleaned, run.index.chunks, run.index.embeddings, run.index.report]
+    return [run.raw, run.cleaned, run.index.chunks, run.index.embeddings, run.index.report, run.serving]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +129,8 @@ def evil(tmp_path_factory):
     documents = [evil_note(EVIL, body), evil_note("twin", body), note("plain", "a text"), note(EVIL[::-1], None)]
     run = flow.run(documents)
     pair = (document_id("notes", EVIL), document_id("notes", "twin"), 0.93)
-    handles = [*handles_of(run), report_of(EVIL), training_set_of(flow.store, [pair], reason=EVIL)]
+    reports = [report_of(EVIL), serving_of(EVIL), evaluation_of(EVIL)]
+    handles = [*handles_of(run), *reports, training_set_of(flow.store, [pair], reason=EVIL)]
     yield {type(handle): handle for handle in handles}
     flow.client.close()
 
@@ -110,7 +140,7 @@ def empty(tmp_path_factory):
     flow = make_flow(tmp_path_factory.mktemp("empty"))
     run = flow.run([])
     report = RunReport(run_id="run", headline="", markdown="# R", version=1, changed=False)
-    handles = [*handles_of(run), report, training_set_of(flow.store, [])]
+    handles = [*handles_of(run), report, evaluation_of("", worst=0), training_set_of(flow.store, [])]
     yield {type(handle): handle for handle in handles}
     flow.client.close()
 
@@ -146,7 +176,8 @@ def huge(tmp_path_factory):
     ids = sorted(row["document_id"] for row in flow.live().values())
     pairs = [(one, other, 0.5) for one in ids for other in ids if one < other] + [("gone", "also gone", 0.9)]
     training_set = training_set_of(flow.store, pairs, reason="<" * 9000)
-    handles = (raw, cleaned, chunks, embeddings, report, report_of("<" * 100_000), training_set)
+    reports = (report, report_of("<" * 100_000), serving_of("<" * 100_000), evaluation_of("<" * 100_000, worst=1000))
+    handles = (raw, cleaned, chunks, embeddings, *reports, training_set)
     return {type(handle): handle for handle in handles}
 
 
@@ -255,7 +286,7 @@ def test_no_text_escapes_from_a_view(tmp_path_factory, text):
         dimension=2, chunks=1, samples=[MapPoint(document_id="d", category=text, title=text, x=0, y=0)],
     )  # fmt: skip
     report = IndexReport(index=text, collection=text, version_before=0, version=1, previous_collection=text)
-    for handle in (chunks, embeddings, report, report_of(text)):
+    for handle in (chunks, embeddings, report, report_of(text), serving_of(text)):
         views = views_of(handle)
         for name, view in views.items():
             view.encode()  # as it is written
@@ -442,6 +473,28 @@ def test_the_page_of_a_run_tells_promises_and_the_speed_of_stages():
         assert expected in page.text
     assert {"embed notes_index: 2.0 seconds", "embed notes_index, texts: 5,000 rows"} <= set(page.titles)
     assert figures_of(report)["seconds_embed_notes_index"] == 2.0
+
+
+def test_an_evaluation_tells_its_measures_and_what_was_answered_worst():
+    lost = AnsweredQuery(
+        query_id="1", query="lost?", ndcg_at_10=0, recall_at_100=0, relevant=["right"], found=["wrong"]
+    )
+    late = AnsweredQuery(query_id="2", query="late?", ndcg_at_10=0.2, recall_at_100=1, rank=40, relevant=["right"])
+    handle = evaluation_of("notes").model_copy(update={"worst": [lost, late], "missing": 1})
+    views = views_of(handle)
+    told = "nDCG@10 is 25.0% over 7 queries, at version 3. 1 judged document is not in the index."
+    page = Reader(views["queries.html"])
+    assert told in page.text
+    assert told in views["summary.md"].replace("*", "").replace("\\", "")
+    measures, worst, _ = tables_of(views["summary.md"])
+    assert measures[1:] == [["nDCG@10", "25.0 %"], ["recall@10", "50.0 %"], ["recall@100", "75.0 %"], ["MRR", "12.5 %"]]
+    assert worst[1:] == [
+        ["lost?", "0.0%", "0.0%", "not found", "right", "wrong"],
+        ["late?", "20.0%", "100.0%", "40", "right", "nothing"],
+    ]
+    assert page.documents == ["right", "right"]
+    assert "90 to 100 % nDCG@10: 3 questions" in page.titles
+    assert figures_of(handle)["mrr"] == 0.125
 
 
 def test_near_duplicates_are_shown_side_by_side(evil):

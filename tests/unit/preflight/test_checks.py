@@ -200,6 +200,16 @@ def test_a_foreign_collection_under_our_name_is_a_problem(settings):
     assert "notes_index__0123456789ab was not made by this pipeline" in str(finding.problem)
 
 
+def test_settings_of_a_server_are_told_to_have_no_effect_in_an_embedded_qdrant(settings):
+    config = notes_config()
+    server = config.indexes[0].server.model_copy(update={"shards": 3, "strict_mode": True})
+    given = config.model_copy(update={"indexes": [config.indexes[0].model_copy(update={"server": server})]})
+    *_, finding = found_by("qdrant", settings, given)
+    told = "without effect in an embedded Qdrant: server.shards, server.strict_mode"
+    assert finding == Finding("settings of notes_index", told)
+    assert [each.check for each in found_by("qdrant", settings, config)] == ["qdrant"]
+
+
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of the client that is refused
 def test_an_embedded_qdrant_that_is_open_elsewhere_is_a_lock(settings):
     settings.qdrant_folder.mkdir(parents=True)
@@ -224,6 +234,31 @@ def test_every_window_must_fit_the_model(tiny_model, settings):
 
 
 @pytest.mark.parametrize(
+    ("chunking", "told"),
+    [
+        (
+            {"strategy": "multi_size", "sizes": [{"window": 127}, {"window": 126}, {"window": 200}]},
+            {127: "every window in chunking.sizes", 200: "every window in chunking.sizes"},
+        ),
+        (
+            {"strategy": "small_to_big", "child": {"window": 130}, "parent": {"window": 500}},
+            {130: "chunking.child.window"},
+        ),
+        ({"strategy": "small_to_big", "child": {"window": 126}, "parent": {"window": 500}}, {}),
+    ],
+    ids=["sizes", "children", "parents are not embedded"],
+)
+def test_every_window_that_is_embedded_must_fit_the_model(tiny_model, settings, chunking, told):
+    index = {**notes_config(tiny_model).indexes[0].model_dump(), "chunking": chunking}
+    *problems, model = found_by("models", settings, notes_config(tiny_model, indexes=[index]))
+    assert [finding.check for finding in problems] == ["chunking of notes_index"] * len(told)
+    for finding, (window, setting) in zip(problems, told.items(), strict=True):
+        assert f"window {window} of notes_index is more than the 126 tokens" in str(finding.problem)
+        assert f"Set {setting} to 126 or less" in finding.problem.remedy
+    assert model.problem is None
+
+
+@pytest.mark.parametrize(
     "broken",
     [{"encoder": {"model": "nowhere/at-all"}}, {"sparse": {"language": "klingon"}}],
     ids=["model", "language"],
@@ -238,3 +273,24 @@ def test_a_broken_index_does_not_hide_another_problem(settings, tiny_model, monk
     problems = "\n".join(str(finding.problem) for finding in run_checks(settings, config) if finding.problem)
     assert "window 5000" in problems
     assert "nowhere/at-all" in problems or "klingon" in problems
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"query": "a river", "relevant": ["notes:a"]}\n', "1 in "),
+        ("no JSON\n", "line 1"),
+        ("", "has no query"),
+        (None, "Cannot read"),
+    ],
+)
+def test_golden_queries_that_cannot_be_read_are_found_before_any_work(settings, tmp_path, content, told):
+    path = tmp_path / "golden.jsonl"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    index = {**notes_config().indexes[0].model_dump(), "promotion": {"golden_queries": str(path)}}
+    (finding,) = found_by("golden queries", settings, notes_config(indexes=[index]))
+    assert finding.check == "golden queries of notes_index"
+    assert told in (finding.detail or str(finding.problem))
+    assert (finding.problem is None) == told.startswith("1")
+    assert found_by("golden queries", settings, notes_config()) == []

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from feature_store.handles import CleanCounts
+from feature_store.handles import CleanCounts, ServedIndex
 from steps.report.handle import to_report
 from steps.report.summary import Branch, CaptureSummary, Invariant, RunSummary, describe_changes, to_markdown
 from tests.views import EVIL, tables_of
@@ -97,3 +97,12 @@ def test_the_changes_are_one_sentence_that_names_what_there_was():
 def test_no_text_is_taken_for_markup_in_the_words_of_a_report():
     for table in tables_of(to_markdown(summary())):
         assert {len(row) for row in table} == {len(table[0])}
+
+
+def test_serving_is_a_stage_of_its_own_whose_rows_are_the_points_of_collections_that_were_kept_up_to_date():
+    kept = ServedIndex(
+        index="one", collection="one__0", version=2, outcome="refused", written=3, updated=4, removed=5, embedded=2
+    )
+    told = summary(serving=[kept], seconds={"serve": 1.5})
+    *_, last = to_report(told).stages
+    assert (last.stage, last.index, last.seconds, last.rows, last.unit) == ("serve", "", 1.5, 12, "point")

@@ -6,12 +6,14 @@ import pytest
 from markdown_it import MarkdownIt
 
 from feature_store.errors import ReconciliationError
-from feature_store.handles import QualityFinding
+from feature_store.handles import GateCheck, QualityFinding, ServedIndex
+from feature_store.views.text import escape_markdown
 from steps.report.summary import (
     CaptureSummary,
     RunSummary,
     describe_held_back,
     describe_quality,
+    describe_serving,
     prove_invariants,
     stage_seconds,
     summarise_branch,
@@ -21,6 +23,7 @@ from steps.report.summary import (
 )
 from tests.flow import Flow, note, notes_config
 
+CHECK = GateCheck(name="it holds all points", holds=True, figures="3 points")
 DOCUMENTS = [
     note("a", "same"),
     note("b", "same"),
@@ -205,11 +208,91 @@ def test_what_is_not_as_expected_is_told_in_every_form(run):
 
 
 def test_a_summary_of_an_earlier_release_is_read(run):
-    stored = summary_of(run).model_dump(mode="json", exclude={"quality"})
-    assert RunSummary.model_validate(stored).quality == []
+    stored = summary_of(run).model_dump(mode="json", exclude={"quality", "serving"})
+    read = RunSummary.model_validate(stored)
+    assert (read.quality, read.serving, read.refused()) == ([], [], [])
 
 
 def test_the_summary_has_the_findings_of_the_cleaned_documents(run):
     finding = QualityFinding(category="notes", expectation="length.outside", level="warn", figure=0.2, threshold=0.1)
     cleaned = run.cleaned.model_copy(update={"quality": [finding]})
-    assert summarise_run("run-1", run.raw, cleaned, [stages_of(run)]).quality == [finding]
+    assert summarise_run("run-1", run.raw, cleaned, [stages_of(run)], run.serving).quality == [finding]
+
+
+def served(**changes):
+    values = {"index": "notes_index", "collection": "notes_index__old", "version": 4, "outcome": "serves"}
+    return ServedIndex(**{**values, **changes})
+
+
+WAITING = {"candidate": "notes_index__new", "reason": "recall@10 is not worse: 0.1"}
+
+
+def test_an_index_whose_collection_simply_serves_is_not_worth_a_line(run):
+    assert describe_serving(summary_of(run, serving=[served(sampled=64)])) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        pytest.param(
+            {"outcome": "promoted", "previous": "notes_index__older", "checks": [CHECK, CHECK]},
+            ["notes_index__old was promoted after 2 checks, in the place of notes_index__older"],
+            id="promoted",
+        ),
+        pytest.param(
+            {"outcome": "refused", **WAITING},
+            ["notes_index__new was refused by its gate, notes_index__old serves on: recall@10 is not worse: 0.1"],
+            id="refused",
+        ),
+        pytest.param(
+            {"outcome": "held", **WAITING, "embedded": 1, "written": 3, "updated": 2, "removed": 5},
+            [
+                "notes_index__new waits, notes_index__old serves on: recall@10 is not worse: 0.1",
+                "notes_index__old was kept up to date: 1 texts embedded, 3 points written, 2 updated, 5 removed",
+            ],
+            id="held",
+        ),
+        pytest.param(
+            {"outcome": "waits", **WAITING, "problem": "Its model is gone.", "lag": 1200},
+            [
+                "notes_index__new waits, notes_index__old serves on: recall@10 is not worse: 0.1",
+                (
+                    "notes_index__old serves at version 4 and lacks the changes of 1,200 documents since, deletions "
+                    "included, for it cannot be kept up to date here. Its model is gone."
+                ),
+            ],
+            id="cannot be kept up to date",
+        ),
+    ],
+)
+def test_what_happened_to_the_collections_is_told_in_every_form(run, changes, lines):
+    summary = summary_of(run, serving=[served(**changes)])
+    told = [f"notes_index: {line}" for line in lines]
+    assert describe_serving(summary) == told
+    assert to_lines(summary)[-len(told) :] == told
+    for line in told:
+        assert escape_markdown(line, 1000) in to_markdown(summary)
+    assert RunSummary.model_validate_json(summary.model_dump_json()) == summary
+
+
+@pytest.mark.parametrize(
+    ("changes", "nothing", "refused"),
+    [
+        ({}, True, []),
+        ({"outcome": "promoted"}, False, []),
+        ({"outcome": "refused"}, True, ["notes_index"]),
+        ({"outcome": "held", "removed": 1}, False, []),
+    ],
+)
+def test_a_promotion_and_what_is_kept_up_to_date_are_changes(run, changes, nothing, refused):
+    branch = summarise_branch(*stages_of(run, report={"written": 0}))
+    summary = summary_of(run, version_before=1, indexes=[branch], serving=[served(**changes)])
+    assert (summary.changed_nothing(), summary.refused()) == (nothing, refused)
+
+
+def test_the_summary_has_what_serves_and_how_long_that_took(run):
+    serving = run.serving.model_copy(update={"seconds": 2.5})
+    summary = summarise_run("run-1", run.raw, run.cleaned, [stages_of(run)], serving)
+    assert summary.seconds["serve"] == 2.5
+    (item,) = summary.serving
+    assert (item.collection, item.outcome) == (run.index.report.collection, "serves")

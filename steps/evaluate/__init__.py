@@ -1,0 +1,1 @@
+"""Says how good an index is at finding, by judged queries."""
