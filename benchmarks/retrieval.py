@@ -105,9 +105,9 @@ WAYS: dict[str, Way] = {
     f"hybrid, k={K}": _searching(),
     # As long as the budget allows, or as long as what is found is good enough.
     **{f"context, {budget}": _context(budget, threshold=0.0) for budget in BUDGETS},
-    COMPACT: _context(600, threshold=0.75),
+    COMPACT: _context(600, threshold=0.78),
     DEFAULT: _context(),
-    THOROUGH: _context(1500, threshold=0.55),
+    THOROUGH: _context(1500, threshold=0.58),
 }
 RANKINGS: dict[str, dict[str, Any]] = {"dense": {"alpha": 1.0}, "RRF": {"fusion": "rrf"}, "hybrid": {}}
 

@@ -46,11 +46,15 @@ def audit(
     else:
         for each in audits:
             _print_audit(each)
+        if not audits:
+            output.print("The configuration has no index: name one, or a collection.")
     if not all(each.is_clean for each in audits):
         raise typer.Exit(WRONG)
 
 
 def _print_audit(audit_: "IndexAudit") -> None:
+    from feature_store.views.text import counted
+
     mark = "[green]ok[/]" if audit_.is_clean else "[red]wrong[/]"
     output.print(f"[bold]{escape(audit_.index)}[/]  {mark}  [dim]{escape(audit_.collection or 'not built')}[/]")
     if audit_.refused:
@@ -65,9 +69,11 @@ def _print_audit(audit_: "IndexAudit") -> None:
     if audit_.findings:
         _print_findings(audit_.findings, audit_.left)
     if audit_.looked_into:
-        output.print(f"  {audit_.looked_into:,} points were compared one by one, in {audit_.buckets:,} buckets")
+        points, buckets = counted(audit_.looked_into, "point"), counted(audit_.buckets, "bucket")
+        output.print(f"  {points} compared one by one, in {buckets}")
     if audit_.unchecked:
-        output.print(f"  {audit_.unchecked:,} vectors could not be compared: nothing says what they must be")
+        vectors = counted(audit_.unchecked, "vector")
+        output.print(f"  {vectors} could not be compared: nothing says what to compare with")
     if audit_.repair is not None:
         _print_repair(audit_)
 
@@ -75,6 +81,7 @@ def _print_audit(audit_: "IndexAudit") -> None:
 def _print_findings(findings: Sequence["Finding"], left: Sequence["Finding"]) -> None:
     table = Table("", "found", "", "such as", box=None)
     table.columns[1].justify = "right"
+    table.columns[3].overflow = "fold"  # an id that is cut short names nothing
     for finding in findings:
         is_left = any(finding.kind == other.kind for other in left)
         examples = ", ".join(finding.examples[:_SHOWN]) + (", …" if len(finding.examples) > _SHOWN else "")
@@ -86,11 +93,15 @@ def _print_findings(findings: Sequence["Finding"], left: Sequence["Finding"]) ->
 
 
 def _print_repair(audit_: "IndexAudit") -> None:
+    from feature_store.views.text import counted
+
     repair = audit_.repair
     if repair is None:
         return
-    done = [f"{repair.written:,} points written", f"{repair.removed:,} removed", f"{repair.embedded:,} texts embedded"]
-    done += [f"{len(repair.payload_indexes)} payload indexes made"] if repair.payload_indexes else []
+    done = [f"{counted(repair.written, 'point')} written", f"{repair.removed:,} removed"]
+    done += [f"{counted(repair.embedded, 'text')} embedded"]
+    indexed = len(repair.payload_indexes)
+    done += [f"{indexed} payload {'index' if indexed == 1 else 'indexes'} made"] if indexed else []
     done += [f"{repair.alias} serves again"] if repair.alias else []
     done += ["the record was given up: run, and the index is written anew"] if repair.given_up else []
     output.print(f"  repaired: {escape(', '.join(done))}", soft_wrap=True)

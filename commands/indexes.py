@@ -112,20 +112,21 @@ def drop_retired(
 
 
 def _print_collections(rows: list["IndexStatus"]) -> None:
-    table = Table("index", "state", "collection", "points", "version", "lag", "chunking", "model", "since", box=None)
-    for place in (3, 4, 5):
+    table = Table("collection", "state", "points", "version", "lag", "since", box=None)
+    table.columns[0].overflow = "fold"  # a name that is cut short names nothing
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    for place in (2, 3, 4):
         table.columns[place].justify = "right"
     for row in rows:
         colour = _STATE_COLOURS[row.state]
+        described = f"[dim]{escape(row.chunking)}, {escape(row.model.rsplit('/', 1)[-1])}[/]"
         table.add_row(
-            escape(row.index),
+            f"{escape(row.collection or row.index)}\n{described}",
             f"[{colour}]{row.state}[/]",
-            escape(row.collection or "-"),
             f"{row.points:,}",
             f"{row.version}",
             f"{row.lag:,}",
-            escape(row.chunking),
-            escape(row.model),
             _since(row),
         )
     output.print(table)

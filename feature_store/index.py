@@ -155,9 +155,27 @@ class IndexMetadata(BaseModel):
         """The version of the feature store that the collection reflects."""
         return VersionName(number=self.version, run_id=self.version_run_id)
 
+    def chunking_config(self) -> ChunkingConfig:
+        """Return how the documents are chunked.
+
+        Raises:
+            ConfigurationError: if that is a way that this release does not know.
+        """
+        try:
+            return CHUNKING.validate_python(self.chunking)
+        except ValidationError:
+            raise ConfigurationError(
+                f"The chunking of {physical_name(self.index, self.fingerprint)} is not one that this release knows.",
+                "Use the release that made it; or run, which builds another collection beside it.",
+            ) from None
+
     def sizes(self) -> list[int | None]:
-        """Return the sizes of the chunks, each with vectors of its own; [None] where there is one size."""
-        return sizes_of(CHUNKING.validate_python(self.chunking))
+        """Return the sizes of the chunks, each with vectors of its own; [None] where there is one size.
+
+        Raises:
+            ConfigurationError: if this release does not know the chunking.
+        """
+        return sizes_of(self.chunking_config())
 
 
 def sizes_of(chunking: ChunkingConfig) -> list[int | None]:
@@ -251,6 +269,8 @@ def is_transient(error: BaseException) -> bool:
 def read_metadata(client: QdrantClient, collection: str) -> IndexMetadata | None:
     """Return what a collection says of itself, or None if it does not exist.
 
+    What a newer release has added to it is left out, in its parts too: whoever searches may be older than who loads.
+
     Raises:
         TerminalError: if it exists but was not made by this pipeline.
     """
@@ -258,7 +278,7 @@ def read_metadata(client: QdrantClient, collection: str) -> IndexMetadata | None
         return None
     metadata = retrying()(client.get_collection, collection).config.metadata
     try:
-        return IndexMetadata.model_validate(metadata or {})
+        return IndexMetadata.model_validate(metadata or {}, extra="ignore")
     except ValidationError:
         raise TerminalError(
             f"The Qdrant collection {collection} was not made by this pipeline.",
@@ -267,8 +287,9 @@ def read_metadata(client: QdrantClient, collection: str) -> IndexMetadata | None
 
 
 def write_metadata(client: QdrantClient, collection: str, metadata: IndexMetadata) -> None:
-    """Replace what a collection says of itself."""
-    retrying()(client.update_collection, collection, metadata=metadata.model_dump(mode="json"))
+    """Replace what a collection says of itself, but for its promotion: that may change while a load is at work."""
+    said = metadata.model_dump(mode="json", exclude={"promotion"})  # Qdrant keeps the keys that are not named
+    retrying()(client.update_collection, collection, metadata=said)
 
 
 def serving_collection(client: QdrantClient, index: str) -> str | None:
@@ -298,13 +319,13 @@ def our_collections(client: QdrantClient) -> dict[str, IndexMetadata]:
 
 
 def scroll(
-    client: QdrantClient, collection: str, limit: int, *, with_payload: bool | list[str]
+    client: QdrantClient, collection: str, limit: int, *, with_payload: bool | list[str], with_vectors: bool = False
 ) -> Iterator[list[models.Record]]:
-    """Yield all points of a collection without their vectors, up to ``limit`` at a time."""
+    """Yield all points of a collection, up to ``limit`` at a time."""
     offset: models.ExtendedPointId | None = None
     while True:
         records, offset = retrying()(
-            client.scroll, collection, limit=limit, offset=offset, with_payload=with_payload, with_vectors=False
+            client.scroll, collection, limit=limit, offset=offset, with_payload=with_payload, with_vectors=with_vectors
         )
         yield records
         if offset is None:

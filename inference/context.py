@@ -1,163 +1,135 @@
-"""From results to a context: spans of one document merged, within a budget of tokens, in reading order."""
+"""The context of a query: the best results, or what the sizes of an index agree on, within a budget of tokens."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import TypeVar
 
-from inference.results import Context, SearchResult, Span
+from qdrant_client import QdrantClient
 
-TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
-"""Gives the character span of every token of a text."""
+from feature_store.index_config import SmallToBigConfig
+from inference import voting
+from inference.candidates import Candidate, children_of_a_parent, embed_queries, find_candidates
+from inference.merging import build_context, cut, head_within, in_this_order, passages_of
+from inference.neighbours import with_neighbours
+from inference.options import Search
+from inference.ranking import rank, to_result
+from inference.results import Context, SearchResult
+from inference.snapshot import Snapshot
 
-CountTokens = Callable[[str], int]
-
-SEPARATOR = "\n\n"
-
-
-@dataclass(frozen=True, order=True)
-class Piece:
-    """A chunk in its place: ``position`` counts the chunks of one document and size (0 where there is one size)."""
-
-    start: int
-    end: int
-    text: str
-    size: int
-    position: int
-
-    @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> Self:
-        """Return the piece that a point's payload describes."""
-        return cls(payload["start"], payload["end"], payload["text"], payload.get("size") or 0, payload["position"])
-
-    def follows(self, others: Iterable["Piece"]) -> bool:
-        """Return whether there is only white space between this piece and the end of one of the others."""
-        return any(self.size == other.size and self.position == other.position + 1 for other in others)
+_Found = TypeVar("_Found", Candidate, SearchResult)
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A stretch of one document: a result, or several that overlap or follow each other.
-
-    ``rank`` is that of the best one, which gives the passage its scores; 0 is the best of all.
-    """
-
-    rank: int
-    best: SearchResult
-    pieces: tuple[Piece, ...]
-    spans: tuple[Span, ...]
-
-    @property
-    def end(self) -> int:
-        """The end of the passage in its document."""
-        return max(piece.end for piece in self.pieces)
-
-    def meets(self, later: "Passage") -> bool:
-        """Return whether a passage that does not start before this one overlaps or follows it."""
-        first = later.pieces[0]
-        return first.start <= self.end or first.follows(self.pieces)
-
-    def joined(self, other: "Passage") -> "Passage":
-        """Return both as one passage."""
-        better, worse = sorted((self, other), key=lambda passage: passage.rank)
-        pieces = sorted({*better.pieces, *worse.pieces})
-        return Passage(better.rank, better.best, tuple(pieces), tuple(dict.fromkeys((*better.spans, *worse.spans))))
-
-    def to_result(self) -> SearchResult:
-        """Return the passage as a result."""
-        update = {
-            "text": join_text(self.pieces),
-            "start": self.pieces[0].start,
-            "end": self.end,
-            "spans": list(self.spans),
-        }
-        return self.best.model_copy(update=update)
+def find_contexts(
+    client: QdrantClient, snapshot: Snapshot, queries: Sequence[str], search: Search, budget: int
+) -> list[Context]:
+    """Return the context of each query: by votes where sizes can vote, otherwise of the best results."""
+    find = _by_votes if _can_vote(snapshot, search) else _by_rank
+    return find(client, snapshot, queries, search, budget)
 
 
-def passages_of(results: Iterable[SearchResult]) -> list[Passage]:
-    """Return a ranking as passages, each of one result."""
-    return [
-        Passage(rank, result, (Piece.of(result.payload),), tuple(result.spans)) for rank, result in enumerate(results)
+def _can_vote(snapshot: Snapshot, search: Search) -> bool:
+    """Return whether there are several sizes, and nothing but their own scores ranks."""
+    others = search.reranker is not None or search.diversity or search.neighbours or search.fusion == "rrf"
+    return len(snapshot.metadata.sizes()) > 1 and not others
+
+
+def _by_rank(
+    client: QdrantClient, snapshot: Snapshot, queries: Sequence[str], search: Search, budget: int
+) -> list[Context]:
+    """Return for each query as many of the best results as fit, merged where they meet."""
+    rankings = [
+        _each_text_once(_above(search.threshold, results))
+        for results in rank(client, snapshot, queries, search, _enough_for(snapshot, budget))
     ]
+    passages = [passages_of(results) for results in rankings]
+    if search.neighbours:  # of those alone that may fit
+        heads = [some[: max(1, head_within(some, budget, snapshot.count_tokens))] for some in passages]
+        passages = with_neighbours(client, snapshot, heads, search.neighbours)
+    return [build_context(some, budget, snapshot.token_spans) for some in passages]
 
 
-def join_text(pieces: Sequence[Piece]) -> str:
-    """Return the text from the start of the first piece to the end of the last one.
-
-    Overlaps are there once. White space between chunks is not in Qdrant, only its length: a line break stands for each
-    character of it, which also keeps lists and tables what they are.
-    """
-    text, end = "", pieces[0].start
-    for piece in sorted(pieces):
-        if piece.end > end:
-            text += "\n" * (piece.start - end) + piece.text[max(end - piece.start, 0) :]
-            end = piece.end
-    return text
-
-
-def merge(passages: Iterable[Passage]) -> list[Passage]:
-    """Return the passages, those of a document that overlap or follow each other as one; the best first."""
-    documents: dict[str, list[Passage]] = {}
-    for passage in passages:
-        documents.setdefault(passage.best.document_id, []).append(passage)
-    merged: list[Passage] = []
-    for of_a_document in documents.values():
-        first, *others = sorted(of_a_document, key=lambda passage: (passage.pieces[0].start, passage.rank))
-        merged.append(first)
-        for passage in others:
-            if merged[-1].meets(passage):
-                merged[-1] = merged[-1].joined(passage)
-            else:
-                merged.append(passage)
-    return sorted(merged, key=lambda passage: passage.rank)
+def _by_votes(
+    client: QdrantClient, snapshot: Snapshot, queries: Sequence[str], search: Search, budget: int
+) -> list[Context]:
+    """Return for each query the passages on which its candidates of all sizes agree."""
+    asked = embed_queries(snapshot, queries, search)
+    wanted = snapshot.metadata.retrieval.candidates
+    rankings = find_candidates(client, snapshot, asked, search, wanted)
+    if search.min_score is not None:
+        least = search.min_score
+        rankings = [[candidate for candidate in candidates if candidate.score >= least] for candidates in rankings]
+    return [_elected(_each_text_once(candidates), snapshot, search, budget) for candidates in rankings]
 
 
-def head_within(passages: Sequence[Passage], budget: int, count: CountTokens) -> int:
-    """Return how many of the best passages have at most ``budget`` tokens in all, merged where they meet."""
-    lengths: dict[str, int] = {}
-    between = count(SEPARATOR)
-    for number in range(1, len(passages) + 1):
-        texts = [join_text(passage.pieces) for passage in merge(passages[:number])]
-        lengths |= {text: count(text) for text in texts if text not in lengths}
-        if sum(lengths[text] for text in texts) + between * (len(texts) - 1) > budget:
-            return number - 1
-    return len(passages)
+def _enough_for(snapshot: Snapshot, budget: int) -> int:
+    """Return how many results fill a budget of tokens: twice as many as fit, for some overlap and some are short."""
+    chunking = snapshot.chunking
+    tokens = chunking.parent.window if isinstance(chunking, SmallToBigConfig) else min(chunking.windows())
+    return max(2 * budget // tokens, snapshot.metadata.retrieval.candidates // children_of_a_parent(snapshot), 1)
 
 
-def build_context(passages: Sequence[Passage], budget: int, token_spans: TokenSpans) -> Context:
-    """Return the context of as many of the best passages as have at most ``budget`` tokens in all.
-
-    If not even the best one fits, it is cut to the budget, from where it matched best.
-    """
-
-    def count(text: str) -> int:
-        return len(token_spans(text))
-
-    fitting = passages[: head_within(passages, budget, count)]
-    results = _in_reading_order(merge(fitting))
-    if passages and not fitting:
-        results = [cut(passages[0].to_result(), budget, token_spans)]
-    return in_this_order(results, count)
+def _above(threshold: float | None, results: list[SearchResult]) -> list[SearchResult]:
+    if threshold is None or not results or results[0].score <= 0:
+        return results
+    return [result for result in results if result.score >= threshold * results[0].score]
 
 
-def in_this_order(results: Sequence[SearchResult], count: CountTokens) -> Context:
-    """Return the context of passages as they come."""
-    text = SEPARATOR.join(result.text for result in results)
-    return Context(results=list(results), text=text, tokens=count(text))
+def _each_text_once(ranking: Sequence[_Found]) -> list[_Found]:
+    """Return a ranking without the texts that a better document has too: said twice, they only use up the budget."""
+    documents = list(dict.fromkeys(_document(found) for found in ranking))
+    owners: dict[tuple[int | None, str], str] = {}
+    for found in sorted(ranking, key=lambda found: documents.index(_document(found))):
+        owners.setdefault(_text(found), _document(found))
+    return [found for found in ranking if owners[_text(found)] == _document(found)]
 
 
-def _in_reading_order(passages: Sequence[Passage]) -> list[SearchResult]:
-    documents = list(dict.fromkeys(passage.best.document_id for passage in passages))
-    ordered = sorted(passages, key=lambda each: (documents.index(each.best.document_id), each.pieces[0].start))
-    return [passage.to_result() for passage in ordered]
+def _document(found: Candidate | SearchResult) -> str:
+    return str(found.payload["document_id"])
 
 
-def cut(result: SearchResult, budget: int, token_spans: TokenSpans) -> SearchResult:
-    """Return ``budget`` tokens of a result from where it matched best, or before if that is near its end."""
-    tokens = token_spans(result.text)
-    matched = result.spans[0][0] - result.start
-    before = sum(end <= matched for _, end in tokens)
-    kept = tokens[min(before, len(tokens) - budget) :][:budget]
-    start, end = kept[0][0], kept[-1][1]
-    first, last = result.start + start, result.start + end
-    spans = [(max(one, first), min(other, last)) for one, other in result.spans if one < last and other > first]
-    return result.model_copy(update={"text": result.text[start:end], "start": first, "end": last, "spans": spans})
+def _text(found: Candidate | SearchResult) -> tuple[int | None, str]:
+    return found.payload.get("size"), found.payload["text"]
+
+
+def _elected(candidates: Sequence[Candidate], snapshot: Snapshot, search: Search, budget: int) -> Context:
+    """Return what the candidates of one query vote for; voting only estimates tokens, here they are counted."""
+    by_id = {candidate.chunk_id: candidate for candidate in candidates}
+    voters = [_voter(candidate) for candidate in candidates]
+    threshold = snapshot.metadata.retrieval.threshold if search.threshold is None else search.threshold
+    ceiling = budget
+    while True:
+        elected = voting.vote(voters, voting.VotingOptions(token_budget=ceiling, threshold=threshold))
+        results = [_result(passage, by_id[passage.chunk_ids[0]], snapshot) for passage in elected]
+        context = in_this_order(results, snapshot.count_tokens)
+        if context.tokens <= budget:
+            return context
+        best_alone = sum(passage.tokens for passage in elected) > ceiling
+        ceiling = min(ceiling - 1, ceiling * budget // context.tokens)
+        if best_alone or ceiling < 1:  # a single sentence is too long
+            return in_this_order([cut(results[0], budget, snapshot.token_spans)], snapshot.count_tokens)
+
+
+def _voter(candidate: Candidate) -> voting.Voter:
+    payload = candidate.payload
+    return voting.Voter(
+        chunk_id=candidate.chunk_id,
+        document_id=payload["document_id"],
+        size=payload["size"],
+        position=payload["position"],
+        start=payload["start"],
+        end=payload["end"],
+        token_count=payload["token_count"],
+        score=candidate.scores.fused,
+        text=payload["text"],
+    )
+
+
+def _result(passage: voting.AgreedPassage, best: Candidate, snapshot: Snapshot) -> SearchResult:
+    """Return a passage with its votes as its score; all else is that of its best candidate."""
+    elected = {
+        "score": passage.score,
+        "text": passage.text,
+        "start": passage.start,
+        "end": passage.end,
+        "spans": [(passage.start, passage.end)],
+    }
+    return to_result(best, snapshot).model_copy(update=elected)

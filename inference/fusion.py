@@ -3,10 +3,7 @@
 Lists are mappings of an item's id to its score; an item that a list lacks counts as its worst.
 """
 
-from collections.abc import Mapping, Sequence
-
-RRF_CONSTANT = 60
-"""The constant of the paper on reciprocal rank fusion."""
+from collections.abc import Mapping
 
 
 def normalise(scores: Mapping[str, float]) -> dict[str, float]:
@@ -40,21 +37,6 @@ def convex_combination(dense: Mapping[str, float], keywords: Mapping[str, float]
         if weight:
             for item, score in scores.items():
                 fused[item] = fused.get(item, 0.0) + weight * score
-    return _best_first(fused)
-
-
-def reciprocal_rank_fusion(rankings: Sequence[Mapping[str, float]], constant: int = RRF_CONSTANT) -> dict[str, float]:
-    """Return the sum of ``1 / (constant + rank)`` over the lists, the best first; ranks begin at 1.
-
-    Equal scores, in a list as in the result, are ordered by id.
-
-    Source: Cormack, Clarke and Büttcher, Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning
-    Methods, SIGIR 2009.
-    """
-    fused: dict[str, float] = {}
-    for scores in rankings:
-        for rank, item in enumerate(_best_first(scores), start=1):
-            fused[item] = fused.get(item, 0.0) + 1 / (constant + rank)
     return _best_first(fused)
 
 

@@ -8,7 +8,7 @@ from qdrant_client import QdrantClient, models
 from feature_store.index import PARENT_ROLE
 from feature_store.index_config import SmallToBigConfig
 from inference.candidates import asking
-from inference.context import Passage, Piece
+from inference.merging import Passage, Piece
 from inference.snapshot import Snapshot
 
 _NEEDED = ["document_id", "start", "end", "text", "size", "position"]

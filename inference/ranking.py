@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from qdrant_client import QdrantClient
 
+from feature_store.errors import ConfigurationError
 from inference.candidates import Candidate, embed_queries, find_candidates
 from inference.diversity import select_diverse
 from inference.options import Rerank, Search
@@ -30,7 +31,9 @@ def rank(
 
 def _depth(snapshot: Snapshot, search: Search, k: int) -> int:
     """Return how many candidates the choice of ``k`` needs."""
-    if search.diversity or len(snapshot.metadata.sizes()) > 1:
+    if len(snapshot.metadata.sizes()) > 1:  # some repeat others
+        return max(2 * k, snapshot.metadata.retrieval.candidates)
+    if search.diversity:
         return max(k, snapshot.metadata.retrieval.candidates)
     return k if search.reranker is None else max(k, RERANKED)
 
@@ -66,6 +69,10 @@ def without_repetition(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _reranked(query: str, candidates: Sequence[Candidate], reranker: Rerank) -> list[Candidate]:
     scores = reranker(query, [candidate.payload["text"] for candidate in candidates])
+    if len(scores) != len(candidates):
+        raise ConfigurationError(
+            f"The reranker gave {len(scores)} scores for {len(candidates)} texts.", "It must give one for each text."
+        )
     reranked = [
         replace(candidate, scores=candidate.scores.model_copy(update={"reranked": float(score)}))
         for candidate, score in zip(candidates, scores, strict=True)

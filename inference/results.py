@@ -27,7 +27,7 @@ class SearchResult(BaseModel):
     """A passage of one document, with what an answer needs to cite it.
 
     At the ``version`` of the index, ``text`` is the document's cleaned text from ``start`` to ``end``; where it is made
-    of several chunks, line breaks or spaces stand for the white space between these. ``spans`` are the stretches of it
+    of several chunks, line breaks stand for the white space between these. ``spans`` are the stretches of it
     that matched, the best first: the chunk's own, the children's of a parent, those of all chunks that were merged.
     ``score`` is the reranked score where there is a reranker, the votes where sizes voted, otherwise the fused one.
     ``chunk_id``, ``scores``, ``heading_path`` and the whole ``payload`` are those of the best chunk (or parent).

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Self, TypeVar, Unpack
+from weakref import finalize
 
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import UnexpectedResponse
@@ -14,8 +15,8 @@ from feature_store.errors import ConfigurationError
 from feature_store.index import IndexMetadata, open_qdrant
 from feature_store.index_config import EncoderConfig
 from feature_store.settings import load_settings
-from inference.context import merge, passages_of
-from inference.contexts import by_rank, by_votes, has_votes
+from inference.context import find_contexts
+from inference.merging import merge, passages_of
 from inference.neighbours import with_neighbours
 from inference.options import ContextOptions, Search, SearchOptions
 from inference.ranking import rank
@@ -69,7 +70,9 @@ class Retriever:
         except BaseException:
             closing.close()
             raise
-        return cls(opened, index, serving, closing)
+        retriever = cls(opened, index, serving, closing)
+        finalize(retriever, closing.close)  # for who does not close it: at the latest when the process ends
+        return retriever
 
     def __enter__(self) -> Self:
         return self
@@ -105,8 +108,9 @@ class Retriever:
         self._serving.refresh()
 
     def search(self, query: str, k: int = 3, **options: Unpack[SearchOptions]) -> list[SearchResult]:
-        """Return the ``k`` best results for ``query``, best first; fewer where neighbours make one of several.
+        """Return the ``k`` best results for ``query``, best first.
 
+        They are fewer where the index has no more, or neighbours make one of several.
         Results are chunks, or the parents of the best children; `SearchOptions` says what can be asked for.
 
         Raises:
@@ -125,6 +129,8 @@ class Retriever:
         search = _checked(queries, options)
         if k < 1:
             raise ConfigurationError(f"k is {k}.", "Ask for at least one result.")
+        if search.threshold is not None:
+            raise ConfigurationError("Only a context has a threshold.", "Give min_score, or ask for a context.")
 
         def found(snapshot: Snapshot) -> list[list[SearchResult]]:
             rankings = rank(self.client, snapshot, queries, search, k)
@@ -139,7 +145,8 @@ class Retriever:
     def context(self, query: str, budget: int | None = None, **options: Unpack[ContextOptions]) -> Context:
         """Return the best passages for ``query`` of at most ``budget`` tokens in all, in reading order.
 
-        Without a budget, the index's own holds. Overlapping and adjacent results of a document are one passage. Where
+        Without a budget, the index's own holds. Overlapping and adjacent results of a document are one passage; a
+        text that several documents have is given from the best of them. Where
         the index has several sizes, passages are what these agree on (see `inference.voting`), unless a reranker,
         reciprocal ranks, diversity or neighbours rule; then, and in other indexes, they are the best chunks or parents.
 
@@ -162,8 +169,7 @@ class Retriever:
 
         def found(snapshot: Snapshot) -> list[Context]:
             most = snapshot.metadata.retrieval.budget if budget is None else budget
-            make = by_votes if has_votes(snapshot, search) else by_rank
-            return make(self.client, snapshot, queries, search, most)
+            return find_contexts(self.client, snapshot, queries, search, most)
 
         return self._served(found) if queries else []
 

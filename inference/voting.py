@@ -1,7 +1,7 @@
 """Voting: chunks of several sizes agree on the stretches of the documents that answer a query.
 
-Each document is cut at several sizes. The borders of all candidates divide it into atoms, about a sentence each. An
-atom has the votes of the best candidate of every size that covers it: the large ones say where the subject is dealt
+Each document is cut at several sizes. The borders of all voters divide it into atoms, about a sentence each. An
+atom has the votes of the best voter of every size that covers it: the large ones say where the subject is dealt
 with, the small ones which sentence does it. The best atoms become passages.
 
 The atoms to return are not a fixed number: a query with one clear answer gets a few, one with many good places gets
@@ -14,19 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from inference.merging import white_space_of
+
 _LARGEST_WEIGHT = 1.0
 _OTHER_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Voter:
     """A chunk that a search found.
 
     ``text`` is the document's from ``start`` to ``end``, in characters. ``position`` counts the chunks of one document
     and ``size``: between one and the next there is only white space. ``score`` is the fused one, 0..1 within its size.
     """
 
-    candidate_id: str
+    chunk_id: str
     document_id: str
     size: int
     position: int
@@ -65,11 +67,11 @@ class VotingOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class AgreedPassage:
     """A stretch of one document.
 
-    ``score`` is that of its best atom, ``tokens`` an estimate from the candidates' own counts. ``candidate_ids`` are
-    the candidates that voted for it, the best first.
+    ``score`` is that of its best atom, ``tokens`` an estimate from the voters' own counts. ``chunk_ids`` are
+    the voters that voted for it, the best first.
     """
 
     document_id: str
@@ -77,7 +79,7 @@ class Passage:
     end: int
     score: float
     tokens: float
-    candidate_ids: tuple[str, ...]
+    chunk_ids: tuple[str, ...]
     text: str
 
 
@@ -90,23 +92,23 @@ class _Atom:
     tokens: float
 
 
-def vote(candidates: Sequence[Candidate], options: VotingOptions) -> list[Passage]:
-    """Return the passages that the candidates agree on, in reading order.
+def vote(voters: Sequence[Voter], options: VotingOptions) -> list[AgreedPassage]:
+    """Return the passages that the voters agree on, in reading order.
 
     The documents come in the order of their best passage, the passages of a document in the order of its text. No two
     overlap. With equal options, a larger budget or a lower threshold only adds text.
 
     Args:
-        candidates: the chunks found, of all sizes; their scores fused within each size.
+        voters: the chunks found, of all sizes; their scores fused within each size.
         options: budget, threshold and weights.
 
     Raises:
-        ValueError: if ``options.weights`` lacks the size of a candidate.
+        ValueError: if ``options.weights`` lacks the size of a voter.
     """
-    weights = _weights(candidates, options.weights)
-    by_document: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        by_document[candidate.document_id].append(candidate)
+    weights = _weights(voters, options.weights)
+    by_document: dict[str, list[Voter]] = defaultdict(list)
+    for voter in voters:
+        by_document[voter.document_id].append(voter)
     scored: list[tuple[float, _Atom]] = []
     for members in by_document.values():
         atoms = _atoms(members, weights)
@@ -122,8 +124,8 @@ def vote(candidates: Sequence[Candidate], options: VotingOptions) -> list[Passag
     return passages
 
 
-def _weights(candidates: Sequence[Candidate], given: Mapping[int, float] | None) -> Mapping[int, float]:
-    sizes = {candidate.size for candidate in candidates}
+def _weights(voters: Sequence[Voter], given: Mapping[int, float] | None) -> Mapping[int, float]:
+    sizes = {voter.size for voter in voters}
     if given is None:
         return {size: _LARGEST_WEIGHT if size == max(sizes) else _OTHER_WEIGHT for size in sizes}
     if missing := sizes - set(given):
@@ -131,16 +133,16 @@ def _weights(candidates: Sequence[Candidate], given: Mapping[int, float] | None)
     return given
 
 
-def _atoms(candidates: Sequence[Candidate], weights: Mapping[int, float]) -> list[_Atom]:
-    """Return the stretches of one document between all borders of its candidates, in order.
+def _atoms(voters: Sequence[Voter], weights: Mapping[int, float]) -> list[_Atom]:
+    """Return the stretches of one document between all borders of its voters, in order.
 
-    What no candidate covers, and what is white space, is left out.
+    What no voter covers, and what is white space, is left out.
     """
-    borders = sorted({border for candidate in candidates for border in (candidate.start, candidate.end)})
-    covers: list[dict[int, Candidate]] = [{} for _ in borders]  # the best candidate of each size
-    for candidate in sorted(candidates, key=lambda candidate: (candidate.score, candidate.start)):
-        for place in range(bisect_left(borders, candidate.start), bisect_left(borders, candidate.end)):
-            covers[place][candidate.size] = candidate
+    borders = sorted({border for voter in voters for border in (voter.start, voter.end)})
+    covers: list[dict[int, Voter]] = [{} for _ in borders]  # the best voter of each size
+    for voter in sorted(voters, key=lambda voter: (voter.score, voter.start)):
+        for place in range(bisect_left(borders, voter.start), bisect_left(borders, voter.end)):
+            covers[place][voter.size] = voter
     atoms = []
     for (start, end), cover in zip(pairwise(borders), covers, strict=False):
         if not cover:
@@ -170,7 +172,7 @@ def _visible(text: str) -> int:
 def _scores(atoms: Sequence[_Atom], options: VotingOptions) -> list[float]:
     """Return the score of each atom of a document: its votes, and the mean of the votes around its middle.
 
-    The mean is over all characters, those that no candidate covers counted as 0.
+    The mean is over all characters, those that no voter covers counted as 0.
     """
     starts = [atom.start for atom in atoms]
     mass = [0.0, *accumulate(atom.vote * (atom.end - atom.start) for atom in atoms)]
@@ -213,31 +215,31 @@ def _stretches(entries: Sequence[tuple[float, _Atom]], known: "_KnownText") -> l
 
 
 class _KnownText:
-    """The text of one document, as far as its candidates hold it."""
+    """The text of one document, as far as its voters hold it."""
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates = candidates
-        self._ends = {(candidate.end, candidate.size, candidate.position) for candidate in candidates}
+    def __init__(self, voters: Sequence[Voter]) -> None:
+        self._voters = voters
+        self._ends = {(voter.end, voter.size, voter.position) for voter in voters}
 
     def held(self, start: int, end: int) -> str | None:
-        """Return the text from ``start`` to ``end``; None if no candidate holds all of it."""
-        for candidate in self._candidates:
-            if candidate.start <= start and end <= candidate.end:
-                return candidate.text[start - candidate.start : end - candidate.start]
+        """Return the text from ``start`` to ``end``; None if no voter holds all of it."""
+        for voter in self._voters:
+            if voter.start <= start and end <= voter.end:
+                return voter.text[start - voter.start : end - voter.start]
         return None
 
     def white_space(self, end: int, start: int) -> str | None:
         """Return the white space from ``end`` to ``start``; None if there is something else, or nobody knows.
 
-        A chunk does not hold the space in front of the next one of its size. What no other chunk holds either is given
-        as a space if it is one character, otherwise as line ends, so that the text is as long as its span.
+        A chunk does not hold the space in front of the next one of its size; what no other chunk holds either stays
+        unknown but for its length.
         """
         text = self.held(end, start)
         if text is not None:
             return text if not text.strip() else None
-        for candidate in self._candidates:
-            if candidate.start == start and (end, candidate.size, candidate.position - 1) in self._ends:
-                return " " if start - end == 1 else "\n" * (start - end)
+        for voter in self._voters:
+            if voter.start == start and (end, voter.size, voter.position - 1) in self._ends:
+                return white_space_of(start - end)
         return None
 
     def joined(self, atoms: Sequence[_Atom]) -> str:
@@ -248,17 +250,17 @@ class _KnownText:
         return "".join(part for part in parts if part is not None)
 
 
-def _passage(stretch: Sequence[tuple[float, _Atom]], candidates: Sequence[Candidate], known: _KnownText) -> Passage:
+def _passage(stretch: Sequence[tuple[float, _Atom]], voters: Sequence[Voter], known: _KnownText) -> AgreedPassage:
     atoms = [atom for _, atom in stretch]
     start, end = atoms[0].start, atoms[-1].end
-    voters = [candidate for candidate in candidates if candidate.start < end and start < candidate.end]
-    voters.sort(key=lambda candidate: (-candidate.score, candidate.size, candidate.start))
-    return Passage(
+    own = [voter for voter in voters if voter.start < end and start < voter.end]
+    own.sort(key=lambda voter: (-voter.score, voter.size, voter.start))
+    return AgreedPassage(
         document_id=atoms[0].document_id,
         start=start,
         end=end,
         score=max(score for score, _ in stretch),
         tokens=sum(atom.tokens for atom in atoms),
-        candidate_ids=tuple(candidate.candidate_id for candidate in voters),
+        chunk_ids=tuple(voter.chunk_id for voter in own),
         text=known.joined(atoms),
     )

@@ -263,6 +263,10 @@ def _refusal(place: Place, metadata: IndexMetadata) -> str:
             f"It reflects version {metadata.version}, which the feature store does not have, or not any more. Put back "
             "the data folder that made it; or run: it is written anew, nothing is embedded."
         )
+    try:
+        metadata.chunking_config()
+    except ConfigurationError as error:
+        return str(error)
     return ""
 
 

@@ -103,7 +103,10 @@ def promote_index(
             note_promotion(client, target, known[target], refused=gate.refusal)
             raise PromotionRefusedError(
                 f"{target} must not serve: {gate.refusal}.",
-                "Run the pipeline, which completes it. --force leaves out the golden queries, and only those.",
+                "Run the pipeline, which completes it. --force leaves out the golden queries, and only those."
+                if target == configured
+                else f"Runs complete what the configuration asks for ({configured}) and what serves, no others. "
+                "`rollback` goes back to what served before, as it is.",
             )
         if serving == configured:
             hold(client, serving, f"{target} was promoted by hand in its place on {now():%Y-%m-%d %H:%M} UTC")
@@ -153,7 +156,8 @@ def previous_collection(known: dict[str, IndexMetadata], serving: str) -> str:
     if not retired:
         raise TerminalError(
             f"Before {serving} no other collection served that is still there.",
-            "Put the former configuration back and run: what it needs is built from the feature store.",
+            f"`feature-pipeline promote {known[serving].index}` goes forward, to what the configuration asks for. For "
+            "another one put its configuration back and run: it is built from the feature store.",
         )
     return max(retired)[1]
 

@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient
 from feature_store import lock
 from feature_store.config import CategoryConfig, PipelineConfig
 from feature_store.digests import SetDigest, documents_digest, points_digest
-from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
+from feature_store.encoders import Encoder, load_encoder
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportRecord, list_exports, save_export
 from feature_store.handles import CleanedDocuments
@@ -27,12 +27,9 @@ from feature_store.releases import Release, ReleasedIndex, read_release
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
 from feature_store.training import TrainingConfig
-from feature_store.vectors import VectorTable
 from feature_store.versions import Version, read_version
 from pipelines.release import compare_files, copy_name, describe_changed_documents, installed, same_history
-from steps.chunk.apply import chunk_index
-from steps.embed.apply import embed_chunks
-from steps.load.apply import bring_to_version
+from pipelines.serving import Workplace, bring_collection
 
 _POINTS_PER_SCROLL = 1000
 _SHOWN = 12  # characters of a digest; the release has all
@@ -238,18 +235,14 @@ def _rebuild_index(
     index = IndexConfig.model_validate(released.config).model_copy(
         update={"name": copy_name(released.index, release)}  # no name that a configuration could have
     )
-    folder = settings.runs_folder / f"rebuild-{release}" / released.index
+    folder = settings.runs_folder / f"rebuild-{release}"
     remove_folder(folder)
     documents = CleanedDocuments(folder=settings.feature_store_folder, version=version.number)
+    place = Workplace(client, settings, documents, [index], categories, folder, load_encoder)
     try:
-        collection = _collection(released, release)
-        chunks = chunk_index(client, settings.indexes_folder, documents, index, encoder, collection, folder)
-        sparse, _ = load_sparse_encoder(index.sparse)
-        vectors = VectorTable(settings.vectors_folder, encoder.fingerprint, encoder.dimension)
-        embeddings = embed_chunks(chunks, encoder, sparse, vectors)
-        bring_to_version(client, settings.indexes_folder, embeddings, documents, index, categories, encoder)
+        bring_collection(place, index, encoder, _collection(released, release))
     finally:
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _compare_index(

@@ -22,7 +22,6 @@ from feature_store.errors import ConfigurationError, ReconciliationError
 from feature_store.handles import Chunks
 from feature_store.index import (
     CHUNKER_VERSION,
-    CHUNKING,
     PAYLOAD_VERSION,
     IndexMetadata,
     retrying,
@@ -178,7 +177,7 @@ def _chunk_again(
         }
 
     rows = _rows(place.store.documents(version), documents)
-    chunking, limit = CHUNKING.validate_python(metadata.chunking), encoder.token_limit
+    chunking, limit = metadata.chunking_config(), encoder.token_limit
     with progress(f"chunking for {metadata.index}", len(documents)) as advance:
         chunks = chunk_changes(rows, chunking, encoder.token_spans, limit, handle, right_points, advance)
     if chunks.new + chunks.new_parents != len(ids) or chunks.moved or chunks.moved_parents or chunks.stale:

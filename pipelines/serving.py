@@ -17,7 +17,6 @@ from feature_store.errors import ConfigurationError, PipelineError, Reconciliati
 from feature_store.handles import CleanedDocuments, Embeddings, GateCheck, IndexReport, ServedIndex
 from feature_store.index import (
     CHUNKER_VERSION,
-    CHUNKING,
     PAYLOAD_VERSION,
     IndexMetadata,
     VersionName,
@@ -221,11 +220,11 @@ def _as_built(place: Workplace, index: IndexConfig, metadata: IndexMetadata) -> 
     """
     if metadata.store_id != place.version.store_id:
         raise ConfigurationError("It was made from another feature store.")
+    chunking = metadata.chunking_config()
     try:
-        chunking = CHUNKING.validate_python(metadata.chunking)
         sparse = SparseConfig.model_validate(metadata.sparse)
     except ValidationError:
-        raise ConfigurationError("Its chunking is not one that this release knows.") from None
+        raise ConfigurationError("Its keywords are not weighed in a way that this release knows.") from None
     encoder = place.load_encoder(_trusted(place, metadata.encoder_config))
     if encoder.fingerprint != metadata.encoder.fingerprint:
         raise ConfigurationError(f"{metadata.encoder.model} here is not the model that made its vectors.")

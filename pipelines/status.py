@@ -1,7 +1,7 @@
 """The state of the feature store and of every index, read without changing anything."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qdrant_client import QdrantClient
@@ -13,15 +13,14 @@ from feature_store.index import (
     CHUNKING,
     PAYLOAD_VERSION,
     IndexMetadata,
-    collections_of,
     count_points,
     open_qdrant,
     our_collections,
-    read_metadata,
     serving_collection,
 )
 from feature_store.index_config import IndexConfig, MultiSizeConfig, SmallToBigConfig, WindowSize
 from feature_store.index_record import IndexRecord, is_of_history
+from feature_store.serving import index_collections
 from feature_store.settings import Settings
 from feature_store.store import IS_LIVE, FeatureStore, open_feature_store
 from feature_store.versions import Version
@@ -118,16 +117,14 @@ def _describe_index(
     newest = store.newest()
     serving = serving_collection(client, index.name)
     rows = []
-    for collection in collections_of(client, index.name):
-        metadata = read_metadata(client, collection)
-        if metadata is not None:
-            standing = {"serving": collection == serving, "configured": _is_configured(metadata, index, newest)}
-            rows.append(_describe(client, settings, store, collection, metadata, **standing))
+    for collection, metadata in index_collections(client, index.name).items():
+        standing = {"serving": collection == serving, "configured": _is_configured(metadata, index, newest)}
+        rows.append(_describe(client, settings, store, collection, metadata, **standing))
     if not any(row.configured for row in rows):
         lag = store.count_changes(0, newest, index.categories) if newest else 0
         described = {"model": index.encoder.model, "chunking": _in_words(index.chunking)}
         rows.append(IndexStatus(index=index.name, configured=True, state="not built", lag=lag, **described))
-    return rows
+    return sorted(rows, key=lambda row: get_args(State).index(row.state))
 
 
 def _describe(

@@ -22,6 +22,7 @@ from feature_store.index import (
     NOTHING,
     IndexMetadata,
     VersionName,
+    collection_names,
     count_points,
     read_metadata,
     serving_collection,
@@ -124,7 +125,7 @@ def publish(client: QdrantClient, collection: str, metadata: IndexMetadata) -> N
 
 
 def _serve_if_nothing_does(client: QdrantClient, index: str, collection: str) -> None:
-    if serving_collection(client, index) is None:
+    if serving_collection(client, index) not in collection_names(client):  # an alias may have outlived its collection
         promote(client, index, collection)
 
 

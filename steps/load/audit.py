@@ -9,7 +9,7 @@ import lance
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
 
 from feature_store import tables
 from feature_store.index import retrying, scroll
@@ -63,7 +63,8 @@ def audit_points(
 
     def stored() -> Iterator[Members]:
         nonlocal unchecked
-        for records in _scroll_whole(client, record.collection):
+        whole = scroll(client, record.collection, POINTS_PER_REQUEST, with_payload=True, with_vectors=True)
+        for records in whole:
             values = []
             for point, findings in zip(records, check_vectors(records, truth), strict=True):
                 values.append(payload_hash(point.payload or {}) + (_WRONG if findings.wrong else b""))
@@ -138,18 +139,6 @@ def audit_documents(
         return DocumentsAudit()
     ours, theirs = _ids_within(live(), apart), _ids_within(known(), apart)
     return DocumentsAudit(sorted(ours - theirs), sorted(theirs - ours))
-
-
-def _scroll_whole(client: QdrantClient, collection: str) -> Iterator[list[models.Record]]:
-    """Yield all points of a collection with payload and vectors, some at a time."""
-    offset: models.ExtendedPointId | None = None
-    while True:
-        records, offset = retrying()(
-            client.scroll, collection, limit=POINTS_PER_REQUEST, offset=offset, with_payload=True, with_vectors=True
-        )
-        yield records
-        if offset is None:
-            return
 
 
 def _digested(batches: Iterable[Members]) -> BucketDigests:

@@ -36,13 +36,17 @@ def ensure_collection(
 
     Its points and its version stay as they are, whoever loads it meanwhile.
     """
-    fields = indexed_fields(category for category in categories if category.name in index.categories)
+    mapped = [category for category in categories if category.name in index.categories]
+    fields = indexed_fields(mapped)
     if is_local(client):
         tell_what_has_no_effect(index)
     metadata = read_metadata(client, collection)
     if metadata is None:
         metadata = _new_metadata(collection, index, fields, encoder, store_id)
         retrying()(_create, client, collection, metadata, creation_options(index, encoder))
+    if len(mapped) < len(set(index.categories)):
+        # One that is configured no more: nothing says which fields it has but the collection, which serves them still.
+        fields = {**metadata.payload_indexes, **fields}
     info = retrying()(client.get_collection, collection)
     update_settings(client, collection, info.config, index, metadata.server)
     index_fields(client, collection, info.payload_schema, fields, index.server.tenant)

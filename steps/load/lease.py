@@ -89,11 +89,10 @@ class HeldLease:
     def _give_up(self) -> None:
         """Let the lease expire now; it stays, for it says which load began. Only tries: the first error is the one."""
         try:
-            said = self.client.get_collection(self.collection).config.metadata
-            metadata = IndexMetadata.model_validate(said)
-            if metadata.lease is not None and metadata.lease.token == self.lease.token:
-                over = metadata.model_copy(update={"lease": self.lease.model_copy(update={"expires_at": now()})})
-                self.client.update_collection(self.collection, metadata=over.model_dump(mode="json"))
+            said = self.client.get_collection(self.collection).config.metadata or {}
+            if (said.get("lease") or {}).get("token") == self.lease.token:
+                over = self.lease.model_copy(update={"expires_at": now()})
+                self.client.update_collection(self.collection, metadata={"lease": over.model_dump(mode="json")})
         except Exception as error:  # noqa: BLE001 (whatever it is, it must not hide why the load failed)
             logger.warning(
                 "The lease of {} could not be given back: {!r}. It ends at {:%Y-%m-%d %H:%M:%S} UTC.",

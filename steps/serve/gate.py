@@ -55,21 +55,21 @@ class Gate(BaseModel):
 
 
 def run_gate(collection: str, wanted: Wanted, found: Found, sample: Checks, golden: Checks | None = None) -> Gate:
-    """Check a collection: first that it is whole, then by ``golden`` queries that it finds what the serving one finds.
+    """Check a collection: what it says of itself, then points, then that it finds what the serving one finds.
 
-    ``sample`` compares some points exactly. What is not whole is not searched.
+    ``sample`` compares some points exactly, ``golden`` asks queries. Each is asked only of what holds so far.
     """
     checks = [
         _fingerprint(wanted, found),
         _version(wanted, found),
         _points(wanted, found),
         _payload_indexes(wanted, found),
-        *sample(),
     ]
-    whole = Gate(collection=collection, checks=checks)
-    if golden is None or not whole.opens:
-        return whole
-    return Gate(collection=collection, checks=[*checks, *golden()])
+    gate = Gate(collection=collection, checks=checks)
+    for further in (sample, golden):
+        if further is not None and gate.opens:
+            gate = Gate(collection=collection, checks=[*gate.checks, *further()])
+    return gate
 
 
 def _fingerprint(wanted: Wanted, found: Found) -> GateCheck:

@@ -474,6 +474,13 @@ def test_a_collection_at_a_version_that_is_gone_is_refused(installation):
     assert "version 9, which the feature store does not have" in installation.audit().refused
 
 
+def test_a_collection_of_a_newer_release_is_refused(installation):
+    installation.say(chunking={"strategy": "of the future"})
+    report = installation.audit()
+    assert "is not one that this release knows" in report.refused
+    assert not report.is_clean
+
+
 def test_with_another_model_nothing_is_repaired(installation, monkeypatch):
     monkeypatch.setattr(
         "pipelines.repair.load_encoder", lambda config: HashEncoder(dimension=DIMENSION, fingerprint="another")
@@ -703,13 +710,14 @@ def test_the_command_tells_what_is_wrong_and_exits_with_6_until_it_is_mended(tmp
     assert code == 6
     assert name in text
     assert "points are not there" in text
+    assert "1 point compared one by one, in 1 bucket\n" in text
     code, told = invoke(settings_, config, "--json", "--quick")
     (report,) = json.loads(told)
     assert (code, report["is_clean"], report["findings"][0]["examples"]) == (6, False, [name])
     code, text = invoke(settings_, config, "--repair")
     assert code == 0
     assert "mended" in text
-    assert "1 points written, 0 removed, 0 texts embedded" in text
+    assert "1 point written, 0 removed, 0 texts embedded" in text
     code, text = invoke(settings_, config, collection)
     assert code == 0
     assert "wrong" not in text

@@ -132,6 +132,34 @@ def test_a_changed_index_is_built_beside_the_serving_one_and_promoted_through_it
     assert_holds_the_newest(flow, new)
 
 
+def test_an_index_of_the_release_before_blue_green_goes_on_and_is_replaced(flow):
+    old, _ = built(flow, config_with())
+    forget_keys(flow, old, {"promotion", "payload_indexes", "retrieval", "server", "chunker_version"})
+    several = {"strategy": "multi_size", "sizes": [{"window": 32, "overlap": 16}, {"window": 16}]}
+    new, served = built(flow, config_with(chunking=several, promotion={"mode": "manual"}), EDITED)
+    assert (served.outcome, served.problem, serves(flow)) == ("waits", "", old)
+    assert_holds_the_newest(flow, old)
+    assert said(flow, old).payload_indexes == said(flow, new).payload_indexes
+    assert said(flow, old).promotion.promoted_at is not None
+    _, served = built(flow, config_with(chunking=several), EDITED)
+    assert (served.outcome, served.previous, serves(flow)) == ("promoted", old, new)
+    consistent(flow)
+
+
+def forget_keys(flow, collection, keys):
+    """Let a collection say as little of itself as an earlier release did."""
+    flow.client.update_collection(collection, metadata=dict.fromkeys(keys))
+    assert not keys & flow.client.get_collection(collection).config.metadata.keys()
+
+
+def test_an_alias_that_outlived_its_collection_keeps_nothing_from_serving(flow):
+    old, _ = built(flow, config_with())
+    flow.client.delete_collection(old)
+    flow.client._client.aliases[INDEX] = old
+    new, served = built(flow, config_with(64))
+    assert (served.outcome, serves(flow)) == ("serves", new)
+
+
 def test_the_load_alone_does_not_move_the_alias(flow):
     old, _ = built(flow, config_with())
     flow.config = config_with(64)
@@ -348,7 +376,7 @@ def other_model(config):
         ("gone model", "The embedding model 'stand-in' cannot be loaded: gone"),
         ("other model", "stand-in here is not the model that made its vectors."),
         ("chunker", "This release makes other chunks or payloads: it has chunker 1 and payload 3"),
-        ("chunking", "Its chunking is not one that this release knows."),
+        ("chunking", "is not one that this release knows."),
         ("store", "It was made from another feature store."),
         ("code", "brings its own code, and no configured index trusts it."),
     ],
@@ -543,6 +571,7 @@ def test_another_collection_than_the_configured_one_may_be_promoted_if_it_is_cur
     with pytest.raises(PromotionRefusedError, match="version 2 of 3") as caught:
         promote_index(flow.settings, flow.config, INDEX, old, force=True)
     assert caught.value.exit_code == 10
+    assert f"Runs complete what the configuration asks for ({new})" in caught.value.remedy
     assert serves(flow) == new
 
 

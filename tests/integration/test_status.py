@@ -51,6 +51,14 @@ def test_an_index_of_another_configuration_is_not_taken_for_the_one_asked_for(se
     assert (wanted.collection, wanted.configured, wanted.lag) == (None, True, 2)
 
 
+def test_a_collection_of_somebody_else_is_none_of_the_index(settings, config):
+    bring(settings, config, DOCUMENTS)
+    with open_qdrant(settings) as client:
+        client.create_collection(f"{config.indexes[0].name}__of_somebody_else", vectors_config={})
+    (index,) = describe_status(settings, config).indexes
+    assert index.serving
+
+
 def test_an_index_of_a_feature_store_that_is_gone_lags_by_everything(settings, config):
     bring(settings, config, DOCUMENTS)
     shutil.rmtree(settings.feature_store_folder)

@@ -67,14 +67,20 @@ def test_all_collections_are_listed_with_state_and_lag(installation):
     old = installation.built(32)
     new = installation.built(64, [*DOCUMENTS, note("c", "a bridge")], promotion={"mode": "manual"})
     lines = installation.call("indexes").splitlines()
-    listed = {line.split()[2]: line.split() for line in lines[1:]}
-    assert (listed[old][1], listed[new][1]) == ("serving", "candidate")
-    assert "sliding_window 64/8" in " ".join(listed[new])
+    assert [line.split()[:2] for line in lines[1::2]] == [[old, "serving"], [new, "candidate"]]
+    assert [line.strip() for line in lines[2::2]] == ["sliding_window 32/8, stand-in", "sliding_window 64/8, stand-in"]
     rows = json.loads(installation.call("indexes", "--json"))
     assert {row["collection"]: (row["state"], row["version"], row["lag"]) for row in rows} == {
         old: ("serving", 2, 0),
         new: ("candidate", 2, 0),
     }
+
+
+def test_the_name_of_a_collection_is_whole_in_a_narrow_terminal(installation, monkeypatch):
+    model = "an-organisation-with-a-name/a-model-of-quite-a-long-name"
+    collection = installation.built(32, encoder={"model": model})
+    monkeypatch.setattr(shared.output, "_width", 80)
+    assert collection in installation.call("indexes")
 
 
 def test_without_any_index_the_listing_says_so(installation):

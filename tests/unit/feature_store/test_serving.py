@@ -8,6 +8,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from feature_store import serving
+from feature_store.errors import ConfigurationError
 from feature_store.index import read_metadata, serving_collection, write_metadata
 from feature_store.serving import hold, note_promotion, promote, settle
 from feature_store.versions import now
@@ -106,6 +107,34 @@ def test_a_note_leaves_alone_what_a_load_says_meanwhile(client):
     write_metadata(client, A, metadata.model_copy(update={"version": 8}))
     note_promotion(client, A, metadata, refused="worse")
     assert (read_metadata(client, A).version, said(client, A).refused) == (8, "worse")
+
+
+def test_a_load_leaves_alone_what_is_said_of_the_promotion_meanwhile(client):
+    metadata = read_metadata(client, A)
+    hold(client, A, "rolled back")
+    write_metadata(client, A, metadata.model_copy(update={"version": 8}))
+    assert (read_metadata(client, A).version, said(client, A).held) == (8, "rolled back")
+
+
+def test_what_a_newer_release_says_besides_is_left_out_wherever_it_stands(client):
+    before = read_metadata(client, A)
+    metadata = before.model_dump(mode="json")
+    metadata["server"]["hnsw"]["payload_edges"] = 4
+    newer = {
+        "future": 1,
+        "server": {**metadata["server"], "shard_key": "tenant", "vectors_on_disk": True},
+        "retrieval": {**metadata["retrieval"], "boost": 2.0},
+        "encoder_config": {**metadata["encoder_config"], "pooling": "mean"},
+    }
+    client.update_collection(A, metadata=newer)
+    server = before.server.model_copy(update={"vectors_on_disk": True})
+    assert read_metadata(client, A) == before.model_copy(update={"server": server})
+
+
+def test_a_chunking_that_is_not_known_is_an_error_that_names_the_collection(client):
+    client.update_collection(A, metadata={"chunking": {"strategy": "of the future"}})
+    with pytest.raises(ConfigurationError, match=f"The chunking of {A} is not one that this release knows"):
+        read_metadata(client, A).sizes()
 
 
 def test_a_collection_of_somebody_else_is_left_alone(client):

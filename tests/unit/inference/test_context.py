@@ -1,184 +1,172 @@
-"""Contexts: overlaps there once, nothing lost, never more tokens than the budget, in reading order."""
-
-import re
-from itertools import pairwise
+"""Contexts of real indexes: sizes vote, parents and chunks are taken in their order, the budget holds."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from inference.context import Piece, build_context, head_within, join_text, merge, passages_of
-from inference.results import Scores, SearchResult
+from feature_store.errors import ConfigurationError
+from feature_store.index import read_metadata, write_metadata
+from inference import voting
+from tests.flow import note
+from tests.searching import CHUNKING, Index, body
 
-TEXT = "The old harbour sleeps. Boats come back at noon, one by one. Nobody counts them. The evening is long."
-WORD = re.compile(r"\S+")
-
-
-def words(text):
-    return [match.span() for match in WORD.finditer(text)]
+QUERY = "mark3x2 river mark5x6"
 
 
-def count(text):
-    return len(words(text))
-
-
-def piece(start, end, position=0, size=0, text=TEXT):
-    return Piece(start, end, text[start:end], size, position)
-
-
-def result(start, end, position=0, *, document="a", size=None, spans=None, text=TEXT, score=1.0):
-    payload = {"start": start, "end": end, "text": text[start:end], "position": position}
-    payload |= {} if size is None else {"size": size}
-    return SearchResult(
-        chunk_id=f"{document}-{size}-{position}", score=score, scores=Scores(fused=score), text=text[start:end],
-        start=start, end=end, spans=spans or [(start, end)], document_id=document, category="notes", title=None,
-        url=None, author=None, published_at=None, heading_path=[], version=3, payload=payload,
-    )  # fmt: skip
-
-
-def merged(*results):
-    return [passage.to_result() for passage in merge(passages_of(results))]
-
-
-def context(results, budget):
-    return build_context(passages_of(results), budget, words)
-
-
-@st.composite
-def cut_texts(draw):
-    """Return a text and chunks that cover it but for white space, in order, as chunkers make them."""
-    text = draw(st.text(alphabet="abü 𝒳\n", min_size=1, max_size=60).filter(str.strip))
-    borders = sorted(draw(st.sets(st.integers(0, len(text)), max_size=6)) | {0, len(text)})
-    overlap = draw(st.integers(0, 3))
-    spans = []
-    for border, end in pairwise(borders):
-        start = max(0, border - overlap)
-        inner = text[start:end]
-        if inner.strip():
-            left = start + len(inner) - len(inner.lstrip())
-            spans.append((left, left + len(inner.strip())))
-    return text, [Piece(start, end, text[start:end], 0, place) for place, (start, end) in enumerate(spans)]
-
-
-@given(cut_texts(), st.randoms())
-def test_joined_chunks_are_the_text_but_for_the_kind_of_white_space(cut, shuffled):
-    text, pieces = cut
-    start, end = min(pieces).start, max(piece.end for piece in pieces)
-    shuffled.shuffle(pieces)
-    joined = join_text(sorted(pieces))
-    assert len(joined) == end - start
-    assert all(
-        one == other or (one == "\n" and other.isspace()) for one, other in zip(joined, text[start:end], strict=True)
+def check(index, context):
+    """Check that a context quotes the documents, in reading order, and counts its tokens."""
+    texts = index.texts()
+    assert context.tokens == len(index.encoder.token_spans(context.text))
+    assert context.text == "\n\n".join(result.text for result in context.results)
+    for result in context.results:
+        assert result.text.split() == texts[result.document_id][result.start : result.end].split()
+        assert result.spans
+        assert all(result.start <= start < end <= result.end for start, end in result.spans)
+    for one, other in zip(context.results, context.results[1:], strict=False):
+        assert one.document_id != other.document_id or one.end < other.start
+    documents = [result.document_id for result in context.results]
+    assert len([place for place, name in enumerate(documents) if documents[:place][-1:] != [name]]) == len(
+        set(documents)
     )
 
 
-def test_an_overlap_is_there_once():
-    assert join_text([piece(0, 23), piece(14, 60)]) == TEXT[:60]
-
-
-def test_a_chunk_inside_another_adds_nothing():
-    assert join_text([piece(0, 60), piece(10, 20, size=16)]) == TEXT[:60]
-
-
+@pytest.mark.parametrize("budget", [1, 7, 40, 150, 100_000])
 @pytest.mark.parametrize(
-    ("second", "met"),
+    "options",
     [
-        (result(20, 60, 5), True),
-        (result(23, 60, 5), True),
-        (result(24, 60, 1), True),
-        (result(24, 60, 2), False),
-        (result(24, 60, 1, size=16), False),
-        (result(20, 60, 1, document="b"), False),
+        {},
+        {"fusion": "rrf"},
+        {"neighbours": 1},
+        {"diversity": 0.5},
+        {"alpha": 0.0},
+        {"threshold": 0.0},
+        {"reranker": lambda query, texts: [-len(text) for text in texts]},
     ],
-    ids=["overlapping", "touching", "next", "after next", "next of another size", "of another document"],
+    ids=lambda options: next(iter(options), "plain"),
 )
-def test_only_passages_that_overlap_or_follow_each_other_become_one(second, met):
-    first = result(0, 23, 0)
-    assert len(merged(first, second)) == len(merged(second, first)) == (1 if met else 2)
+def test_a_context_quotes_its_documents_in_reading_order_within_its_budget(any_index, budget, options):
+    context = any_index.retriever().context(QUERY, budget, **options)
+    assert 0 < context.tokens <= budget
+    check(any_index, context)
 
 
-def test_a_merged_passage_has_the_scores_of_its_best_result_and_all_spans_the_best_first():
-    best, worse = result(24, 60, 1, score=0.9), result(0, 23, 0, score=0.4)
-    (only,) = merged(best, worse)
-    assert (only.chunk_id, only.score, only.payload) == (best.chunk_id, 0.9, best.payload)
-    assert (only.start, only.end, only.spans) == (0, 60, [(24, 60), (0, 23)])
-    assert only.text == TEXT[:23] + "\n" + TEXT[24:60]
+def test_a_context_is_filled_with_as_many_results_as_fit(built):
+    for strategy in ("sliding_window", "small_to_big"):
+        retriever, count = built[strategy].retriever(), built[strategy].encoder.token_spans
+        ranked = retriever.search(QUERY, 40)
+        context = retriever.context(QUERY, 200)
+        quoted = {(result.document_id, span) for result in context.results for span in result.spans}
+        inside = [(result.document_id, result.spans[0]) in quoted for result in ranked]
+        head = inside.index(False)
+        assert head >= 2
+        more = retriever.context(QUERY, 200 + len(count(ranked[head].text)))
+        assert (ranked[head].document_id, ranked[head].spans[0]) in {
+            (result.document_id, span) for result in more.results for span in result.spans
+        }
 
 
-def test_results_that_a_third_one_joins_are_one_passage():
-    (only,) = merged(result(0, 23, 0), result(50, 80, 3), result(20, 55, 2))
-    assert only.text == TEXT[:80]
+def test_without_a_budget_the_indexes_own_holds(any_index):
+    retriever = any_index.retriever()
+    own = retriever.context(QUERY, threshold=0)
+    assert own.text == retriever.context(QUERY, retriever.metadata.retrieval.budget, threshold=0).text
+    assert own.tokens < retriever.context(QUERY, 5000, threshold=0).tokens
 
 
-def test_merged_passages_keep_the_order_of_their_best():
-    found = merged(result(61, 80, 4), result(0, 30, 0, document="b"), result(0, 23, 0), result(20, 40, 1))
-    assert [(each.document_id, each.start) for each in found] == [("a", 61), ("b", 0), ("a", 0)]
+def test_sizes_vote_for_the_sentence_that_answers(built):
+    index = built["multi_size"]
+    context = index.retriever().context("mark3x2", 60, alpha=0.0)
+    assert "mark3x2" in context.text
+    (best, *_) = sorted(context.results, key=lambda result: -result.score)
+    assert "mark3x2" in best.text
+    sizes = {payload["size"] for payload in index.points().values()}
+    assert sizes == {64, 16}
+    large = [payload for payload in index.points().values() if payload["size"] == 64 and "mark3x2" in payload["text"]]
+    assert best.end - best.start < max(payload["end"] - payload["start"] for payload in large)
 
 
-def test_a_context_reads_document_by_document_each_in_the_order_of_its_text():
-    ranked = [result(61, 80, 4), result(24, 60, 1, document="b"), result(0, 23, 0), result(81, 101, 5, document="b")]
-    made = context(ranked, 100)
-    assert [(each.document_id, each.start) for each in made.results] == [("a", 0), ("a", 61), ("b", 24), ("b", 81)]
-    assert made.text == "\n\n".join(each.text for each in made.results)
+def test_a_sentence_that_is_longer_than_the_budget_is_cut_without_trying_every_smaller_one(built, monkeypatch):
+    retriever = built["multi_size"].retriever()
+    tried = []
+    vote = voting.vote
+    monkeypatch.setattr(voting, "vote", lambda voters, options: tried.append(options) or vote(voters, options))
+    for budget in range(1, 60):
+        tried.clear()
+        assert 0 < retriever.context("mark3x2", budget).tokens <= budget
+        assert len(tried) <= 4
 
 
-def test_a_context_takes_results_as_long_as_they_fit():
-    ranked = [result(0, 23, 0), result(61, 80, 4), result(24, 60, 2, document="b")]
-    assert [count(each.text) for each in ranked] == [4, 3, 8]
-    assert [context(ranked, budget).tokens for budget in (4, 6, 7, 14, 15)] == [4, 4, 7, 7, 15]
+def test_a_higher_threshold_gives_a_shorter_context(any_index):
+    retriever = any_index.retriever()
+    lengths = [retriever.context(QUERY, 5000, threshold=threshold).tokens for threshold in (0.0, 0.5, 0.9, 1.0)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > lengths[1] > lengths[3] > 0
 
 
-def test_what_overlaps_costs_its_tokens_once():
-    ranked = [result(0, 40, 0), result(15, 60, 1)]
-    assert context(ranked, count(TEXT[:60])).text == TEXT[:60]
+def test_a_context_keeps_to_filters_and_the_least_score(any_index):
+    retriever = any_index.retriever()
+    context = retriever.context(QUERY, 300, filters={"topic": "t1"})
+    assert context.results
+    assert {result.payload["metadata"]["topic"] for result in context.results} == {"t1"}
+    assert retriever.context(QUERY, 300, min_score=1.1).results == []
+    assert retriever.context(QUERY, 300, filters={"topic": "none"}).text == ""
 
 
-def test_the_best_passage_is_cut_to_the_budget_from_where_it_matched_best():
-    made = context([result(0, len(TEXT), 0, spans=[(61, 80), (0, 23)])], 3)
-    (only,) = made.results
-    assert (made.text, made.tokens) == ("Nobody counts them.", 3)
-    assert (only.start, only.end, only.spans) == (61, 80, [(61, 80)])
-    assert only.text == TEXT[only.start : only.end]
+def test_several_contexts_are_one_request(built):
+    for strategy in ("sliding_window", "multi_size"):
+        index = built[strategy]
+        retriever = index.retriever()
+        index.client.requests.clear()
+        both = retriever.context_batch([QUERY, "silver forest"], 100)
+        assert dict(index.client.requests) == {"query_batch_points": 1}
+        assert [each.text for each in both] == [
+            retriever.context(query, 100).text for query in (QUERY, "silver forest")
+        ]
 
 
-def test_a_cut_passage_whose_match_is_at_its_end_begins_before_it():
-    made = context([result(0, len(TEXT), 0, spans=[(81, 101)])], 6)
-    assert made.text == "counts them. The evening is long."
+@pytest.mark.parametrize("budget", [0, -5])
+def test_a_budget_without_a_token_is_refused(built, budget):
+    with pytest.raises(ConfigurationError, match=f"budget is {budget}"):
+        built["sliding_window"].retriever().context(QUERY, budget)
 
 
-def test_no_results_give_an_empty_context():
-    made = context([], 10)
-    assert (made.results, made.text, made.tokens, made.to_prompt()) == ([], "", 0, "")
+@pytest.mark.parametrize("threshold", [-0.1, 1.1])
+def test_a_threshold_that_is_no_share_is_refused(built, threshold):
+    with pytest.raises(ConfigurationError, match=f"threshold is {threshold}"):
+        built["multi_size"].retriever().context(QUERY, 100, threshold=threshold)
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 90), st.integers(2, 40)), min_size=1, max_size=8),
-    st.integers(1, 40),
-)
-def test_a_context_never_has_more_tokens_than_its_budget_nor_a_text_that_is_not_there(places, budget):
-    ranked = [
-        result(start, min(start + length, len(TEXT)), number * 10, document=document)
-        for number, (document, start, length) in enumerate(places)
-        if TEXT[start : start + length].strip()
-    ]
-    made = context(ranked, budget)
-    assert made.tokens == count(made.text) <= budget
-    assert bool(made.results) is bool(ranked)
-    for each in made.results:
-        assert each.text == TEXT[each.start : each.end]
-        assert all(each.start <= start < end <= each.end for start, end in each.spans)
+@pytest.mark.parametrize("strategy", CHUNKING)
+def test_a_text_of_two_documents_is_quoted_once_from_the_better_one(tmp_path, strategy):
+    documents = [note("a", body(1) + "\n\n" + body(2)), note("b", body(1) + "\n\n" + body(3))]
+    index = Index(tmp_path, strategy, documents)
+    retriever = index.retriever()
+    query = "mark3x7 mark1x1 mark1x2"
+    found = retriever.search(query, 20, alpha=0)
+    assert {each.payload["source_id"] for each in found if "mark1x1" in each.text} == {"a", "b"}
+    for options in ({"alpha": 0}, {}, {"fusion": "rrf"}):
+        context = retriever.context(query, 5000, threshold=0, **options)
+        assert context.text.count("mark1x1") == context.text.count("mark1x2") == 1
+    context = retriever.context(query, 5000, threshold=0, alpha=0)
+    assert {each.document_id for each in context.results if "mark1x" in each.text} == {found[0].document_id}
+    index.client.close()
 
 
-def test_the_head_of_a_ranking_grows_with_the_budget():
-    passages = passages_of([result(0, 23, 0), result(61, 80, 4), result(24, 60, 2, document="b")])
-    assert [head_within(passages, budget, count) for budget in (3, 4, 7, 15)] == [0, 1, 2, 3]
+def test_a_text_that_a_document_has_twice_stays_in_both_places(tmp_path):
+    index = Index(tmp_path, "multi_size", [note("a", "\n\n".join([body(1), body(2), body(1)]))])
+    assert index.retriever().context("mark1x1", 5000, threshold=0).text.count("mark1x1") == 2
+    index.client.close()
 
 
-def test_a_prompt_numbers_the_passages_and_names_their_sources():
-    cited = result(0, 23).model_copy(
-        update={"title": "Harbours", "url": "https://example.org/h", "heading_path": ["Harbours", "Evening"]}
-    )
-    bare = result(61, 80, 4, document="b")
-    assert context([cited, bare], 50).to_prompt() == (
-        "[1] Harbours | Evening | https://example.org/h\nThe old harbour sleeps.\n\n[2] b\nNobody counts them."
-    )
+def test_a_search_refuses_a_threshold_which_only_a_context_has(any_index):
+    with pytest.raises(ConfigurationError, match="Only a context has a threshold"):
+        any_index.retriever().search(QUERY, threshold=0.5)
+
+
+def test_without_a_threshold_sizes_vote_by_the_indexes_own(built):
+    index = built["multi_size"].clone()
+    metadata = read_metadata(index.client, index.collection)
+    for threshold in (0.2, 0.95):
+        own = metadata.retrieval.model_copy(update={"threshold": threshold})
+        write_metadata(index.client, index.collection, metadata.model_copy(update={"retrieval": own}))
+        retriever = index.retriever()
+        assert retriever.context(QUERY, 5000).text == retriever.context(QUERY, 5000, threshold=threshold).text
+    assert retriever.context(QUERY, 5000).tokens < retriever.context(QUERY, 5000, threshold=0.2).tokens
+    index.client.close()

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.fusion import convex_combination, normalise, reciprocal_rank_fusion
+from inference.fusion import convex_combination, normalise
 
 SCORES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(-50, 50).map(lambda score: score / 4), max_size=8)
 ALPHAS = st.integers(0, 8).map(lambda eighths: eighths / 8)
@@ -34,7 +34,6 @@ def test_equal_scores_are_all_the_best():
 def test_an_empty_list_stays_empty():
     assert normalise({}) == {}
     assert convex_combination({}, {}, 0.5) == {}
-    assert reciprocal_rank_fusion([{}, {}]) == {}
 
 
 @given(SCORES, SCORES)
@@ -69,24 +68,3 @@ def test_what_a_list_lacks_counts_as_its_worst():
 def test_an_alpha_outside_of_0_to_1_is_refused(alpha):
     with pytest.raises(ValueError, match="alpha is"):
         convex_combination({"a": 1.0}, {}, alpha)
-
-
-def test_reciprocal_ranks_are_added():
-    fused = reciprocal_rank_fusion([{"a": 0.9, "b": 0.1}, {"b": 12.0}])
-    assert fused == pytest.approx({"b": 1 / 62 + 1 / 61, "a": 1 / 61})
-    assert list(fused) == ["b", "a"]
-
-
-def test_the_constant_says_how_much_first_places_count():
-    rankings = [{"a": 9.0, "b": 8.0, "c": 7.0}, {"c": 9.0, "b": 8.0, "a": 7.0}]
-    assert reciprocal_rank_fusion(rankings, constant=0) == pytest.approx({"a": 4 / 3, "c": 4 / 3, "b": 1.0})
-
-
-@given(SCORES)
-def test_a_single_ranking_keeps_its_order(scores):
-    assert list(reciprocal_rank_fusion([scores])) == by_score(scores)
-
-
-@given(st.lists(SCORES, max_size=4))
-def test_the_order_of_the_rankings_means_nothing(rankings):
-    assert reciprocal_rank_fusion(rankings[::-1]) == pytest.approx(reciprocal_rank_fusion(rankings))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.context import Piece, passages_of
+from inference.merging import Piece, passages_of
 from inference.neighbours import with_neighbours
 
 

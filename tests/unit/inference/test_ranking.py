@@ -178,14 +178,16 @@ def test_parents_are_ranked_by_their_best_child_with_the_spans_that_matched(buil
     assert len(best.spans) == 1
 
 
-def test_enough_children_are_asked_for_to_find_k_parents(built):
-    index = built["small_to_big"].clone()
+@pytest.mark.parametrize("strategy", ["small_to_big", "multi_size"])
+def test_enough_is_asked_for_to_find_k_parents_or_chunks_that_repeat_no_other(built, strategy):
+    index = built[strategy].clone()
     metadata = read_metadata(index.client, index.collection)
     few = metadata.retrieval.model_copy(update={"candidates": 2})
     write_metadata(index.client, index.collection, metadata.model_copy(update={"retrieval": few}))
     retriever = index.retriever()
     for query in QUERIES:
         assert len(retriever.search(query, 12, alpha=1)) == 12
+        assert len(retriever.search(query, 12, fusion="rrf")) == 12
     index.client.close()
 
 
@@ -249,6 +251,11 @@ def test_a_reranker_reads_the_best_candidates_and_decides(any_index):
     for result in found:
         assert result.score == result.scores.reranked == -len(result.text)
         assert 0 <= result.scores.fused <= 1
+
+
+def test_a_reranker_that_does_not_score_every_text_is_refused(any_index):
+    with pytest.raises(ConfigurationError, match=r"gave 1 scores for \d+ texts"):
+        any_index.retriever().search("mark3x2 river", reranker=lambda query, texts: [0.5])
 
 
 def test_the_least_score_is_that_of_the_fusion_without_a_reranker(any_index):

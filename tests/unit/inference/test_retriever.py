@@ -13,6 +13,7 @@ from feature_store.index import open_qdrant, read_metadata, serving_collection, 
 from feature_store.settings import load_settings
 from inference.retriever import Retriever, SearchResult
 from tests.flow import Flow, ModelCrashedError, note, notes_config
+from tests.stand_in import HashEncoder
 from tests.support import WORDS
 
 DOCUMENTS = [
@@ -228,6 +229,23 @@ def test_without_a_client_qdrant_is_opened_as_the_environment_says(tmp_path, tin
     with pytest.raises(ConfigurationError, match="that serves"):
         Retriever.from_index("unknown")
     with open_qdrant(settings):  # closed each time
+        pass
+
+
+def test_a_retriever_that_nobody_closes_is_closed_when_the_process_ends(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("QDRANT_URL", raising=False)
+    with open_qdrant(load_settings()) as client:
+        flow = Flow(tmp_path, notes_config(), client)
+        flow.load_encoder = lambda config: HashEncoder()
+        flow.run([note("a", "A zebra.")])
+    at_the_end = []
+    monkeypatch.setattr("inference.retriever.finalize", lambda retriever, close: at_the_end.append(close))
+    retriever = Retriever.from_index("notes_index", encoder=HashEncoder())
+    assert retriever.search("zebra")
+    (close,) = at_the_end
+    close()
+    with open_qdrant(load_settings()):  # it would be locked
         pass
 
 

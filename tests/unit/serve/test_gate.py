@@ -87,6 +87,15 @@ def test_a_sample_that_differs_is_refused():
     assert gate_of(metadata_with(), sample=BAD).refusal == "a sample: 1 difference"
 
 
+def test_points_are_compared_only_where_the_collection_says_what_it_must():
+    def sample():
+        raise AssertionError
+
+    found = Found(metadata_with(version=6), 20, None)
+    gate = run_gate("notes_index__0123456789ab", WANTED, found, sample)
+    assert gate.refusal.endswith("version 6 of 7")
+
+
 def test_golden_queries_are_asked_of_whole_collections_only():
     asked = []
 
