@@ -1,6 +1,7 @@
 """Qdrant's local mode commits, and flushes to disk, after every single point; a load flushes once, before it counts."""
 
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,7 +30,10 @@ def flushed_once(client: QdrantClient, collection: str) -> Iterator[None]:
     storage.execute("PRAGMA journal_mode = WAL")
     storage.execute("PRAGMA synchronous = NORMAL")
     try:
-        yield
+        with warnings.catch_warnings():
+            # The step says so itself, with the remedy.
+            warnings.filterwarnings("ignore", message="Local mode is not recommended")
+            yield
     finally:
         storage.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         storage.execute("PRAGMA synchronous = FULL")
