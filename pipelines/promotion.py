@@ -103,7 +103,7 @@ def promote_index(
             note_promotion(client, target, known[target], refused=gate.refusal)
             raise PromotionRefusedError(
                 f"{target} must not serve: {gate.refusal}.",
-                "Run the pipeline, which completes it. --force leaves out the golden queries, and only those."
+                "A run completes what is missing; --force leaves out the golden queries, and only those."
                 if target == configured
                 else f"Runs complete what the configuration asks for ({configured}) and what serves, no others. "
                 "`rollback` goes back to what served before, as it is.",
