@@ -5,10 +5,10 @@ and secrets are not in it: they come from the environment (``feature_store.setti
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from feature_store.errors import ConfigurationError
 from feature_store.ids import fingerprint
@@ -24,6 +24,8 @@ DottedPath = Annotated[str, Field(pattern=r"^[^.$\x00][^\x00]*$", max_length=200
 DOCUMENT_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language")
 PayloadType = Literal["keyword", "integer", "float", "bool", "datetime"]
 CaptureMode = Literal["auto", "hash", "timestamp", "log", "outbox"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 # The keys of a run configuration that this pipeline uses; ZenML itself ignores misspelt ones in silence.
 RUN_CONFIGURATION_KEYS = {"parameters", "settings", "run_name", "tags", "enable_step_logs", "extra"}
@@ -405,10 +407,19 @@ def validate_parameters(parameters: dict[str, Any], origin: str) -> PipelineConf
     Raises:
         ConfigurationError: with every problem on a line of its own.
     """
+    return validated(PipelineConfig, parameters, f"{origin} is not a valid configuration")
+
+
+def validated(model: type[_Model], values: Any, problem: str) -> _Model:
+    """Return values as a part of the configuration.
+
+    Raises:
+        ConfigurationError: ``problem``, and everything that is wrong on a line of its own.
+    """
     try:
-        return PipelineConfig.model_validate(parameters)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(f"{origin} is not a valid configuration:\n{explained(error)}") from None
+        raise ConfigurationError(f"{problem}:\n{explained(error)}") from None
 
 
 def read_parameters(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ of the feature store it reflects, so that an inference service needs nothing but
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
@@ -15,6 +15,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.local.qdrant_local import QdrantLocal
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from feature_store.config import PayloadType
@@ -222,6 +223,16 @@ def physical_name(index: str, index_fingerprint_: str) -> str:
     return f"{index}__{index_fingerprint_}"
 
 
+def configured_collection(index: IndexConfig, encoder: Encoder, store_id: str) -> str:
+    """Return the name of the collection that a configuration asks for, by this release."""
+    return physical_name(index.name, index_fingerprint(index, encoder, CHUNKER_VERSION, store_id))
+
+
+def is_local(client: QdrantClient) -> bool:
+    """Return whether a client has a Qdrant of its own in this process, whose folder no other process can open."""
+    return isinstance(client._client, QdrantLocal)  # noqa: SLF001 (there is no public way to ask)
+
+
 @contextmanager
 def open_qdrant(settings: Settings) -> Iterator[QdrantClient]:
     """Open the server at ``QDRANT_URL``, or else local mode under the data folder; close it at the end.
@@ -307,8 +318,17 @@ def collection_names(client: QdrantClient) -> list[str]:
 
 def our_collections(client: QdrantClient) -> dict[str, IndexMetadata]:
     """Return what each collection says of itself that this pipeline made, whether it serves or not."""
+    return _describe_ours(client, collection_names(client))
+
+
+def index_collections(client: QdrantClient, index: str) -> dict[str, IndexMetadata]:
+    """Return what the collections of an index say of themselves, serving or not; somebody else's are left out."""
+    return _describe_ours(client, collections_of(client, index))
+
+
+def _describe_ours(client: QdrantClient, names: Iterable[str]) -> dict[str, IndexMetadata]:
     found = {}
-    for name in collection_names(client):
+    for name in names:
         try:
             metadata = read_metadata(client, name)
         except TerminalError:

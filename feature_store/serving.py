@@ -8,11 +8,10 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 
-from feature_store.errors import TerminalError
 from feature_store.index import (
     IndexMetadata,
     Promotion,
-    collections_of,
+    index_collections,
     read_metadata,
     retrying,
     serving_collection,
@@ -75,19 +74,6 @@ def note_promotion(client: QdrantClient, collection: str, metadata: IndexMetadat
     noted = metadata.promotion.model_copy(update=changes)
     if noted != metadata.promotion:
         retrying()(client.update_collection, collection, metadata={"promotion": noted.model_dump(mode="json")})
-
-
-def index_collections(client: QdrantClient, index: str) -> dict[str, IndexMetadata]:
-    """Return what the collections of an index say of themselves, serving or not; somebody else's are left out."""
-    found = {}
-    for name in collections_of(client, index):
-        try:
-            metadata = read_metadata(client, name)
-        except TerminalError:
-            continue
-        if metadata is not None:
-            found[name] = metadata
-    return found
 
 
 def _says_that_it_serves(promotion: Promotion) -> bool:

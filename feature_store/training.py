@@ -6,9 +6,9 @@ It is the part ``training`` of the parameters of a run configuration; everything
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from feature_store.config import REPOSITORY, explained, read_parameters
+from feature_store.config import REPOSITORY, read_parameters, validated
 from feature_store.errors import ConfigurationError
 from feature_store.strict import Name, Strict
 
@@ -136,7 +136,4 @@ def validate_training(training: Any, origin: str) -> TrainingConfig:
     Raises:
         ConfigurationError: with every problem on a line of its own.
     """
-    try:
-        return TrainingConfig.model_validate(training)
-    except ValidationError as error:
-        raise ConfigurationError(f"{origin} is not a valid training configuration:\n{explained(error)}") from None
+    return validated(TrainingConfig, training, f"{origin} is not a valid training configuration")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from qdrant_client import QdrantClient, models
 from tenacity import Retrying, stop_after_attempt
 
-from feature_store.index import retrying, vector_names
+from feature_store.index import is_local, retrying, vector_names
 from feature_store.index_config import SmallToBigConfig
 from inference.filters import build_filter
 from inference.fusion import convex_combination
@@ -190,7 +190,7 @@ def _lists(client: QdrantClient, snapshot: Snapshot, query: Query, search: Searc
     condition = build_filter(search.filters, snapshot.metadata.payload_indexes)
     limit = max(wanted * children_of_a_parent(snapshot), snapshot.metadata.retrieval.candidates)
     lists: list[_List] = []
-    for size in snapshot.metadata.sizes():
+    for size in snapshot.sizes:
         dense, keywords = vector_names(size)
         if query.dense is not None:
             params = _search_params(client, snapshot)
@@ -204,8 +204,7 @@ def _lists(client: QdrantClient, snapshot: Snapshot, query: Query, search: Searc
 
 def _search_params(client: QdrantClient, snapshot: Snapshot) -> models.SearchParams | None:
     quantization = snapshot.metadata.server.quantization
-    local = client.init_options.get("path") or client.init_options.get("location") == ":memory:"
-    if quantization is None or local:  # local mode has nothing quantized, and warns
+    if quantization is None or is_local(client):  # local mode has nothing quantized, and warns
         return None
     again = models.QuantizationSearchParams(rescore=quantization.rescore, oversampling=quantization.oversampling)
     return models.SearchParams(quantization=again)
@@ -230,7 +229,7 @@ def _scored(
     for lists in asked:
         found = [(each, next(responses).points) for each in lists]
         hits: list[_Hit] = []
-        for size in snapshot.metadata.sizes():
+        for size in snapshot.sizes:
             of_this_size = {each.kind: points for each, points in found if each.size == size and points}
             hits += _combined(of_this_size, alpha, sign)
         rankings.append(sorted(hits, key=lambda hit: (-hit.scores.fused, str(hit.point.id))))
@@ -300,7 +299,7 @@ def _vector(point: models.ScoredPoint) -> npt.NDArray[np.float32] | None:
 def _vectors(snapshot: Snapshot, search: Search) -> models.WithVector:
     if not search.diversity:
         return False
-    return [vector_names(size)[0] for size in snapshot.metadata.sizes()]
+    return [vector_names(size)[0] for size in snapshot.sizes]
 
 
 def _alpha(snapshot: Snapshot, search: Search) -> float | None:

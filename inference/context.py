@@ -29,7 +29,7 @@ def find_contexts(
 def _can_vote(snapshot: Snapshot, search: Search) -> bool:
     """Return whether there are several sizes, and nothing but their own scores ranks."""
     others = search.reranker is not None or search.diversity or search.neighbours or search.fusion == "rrf"
-    return len(snapshot.metadata.sizes()) > 1 and not others
+    return len(snapshot.sizes) > 1 and not others
 
 
 def _by_rank(

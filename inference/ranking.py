@@ -31,7 +31,7 @@ def rank(
 
 def _depth(snapshot: Snapshot, search: Search, k: int) -> int:
     """Return how many candidates the choice of ``k`` needs."""
-    if len(snapshot.metadata.sizes()) > 1:  # some repeat others
+    if len(snapshot.sizes) > 1:  # some repeat others
         return max(2 * k, snapshot.metadata.retrieval.candidates)
     if search.diversity:
         return max(k, snapshot.metadata.retrieval.candidates)
@@ -41,7 +41,7 @@ def _depth(snapshot: Snapshot, search: Search, k: int) -> int:
 def _chosen(
     query: str, candidates: Sequence[Candidate], snapshot: Snapshot, search: Search, k: int
 ) -> Sequence[Candidate]:
-    if len(snapshot.metadata.sizes()) > 1:
+    if len(snapshot.sizes) > 1:
         candidates = without_repetition(candidates)
     if search.reranker is not None:
         candidates = _reranked(query, candidates[: max(k, RERANKED)], search.reranker)

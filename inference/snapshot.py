@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 
 from loguru import logger
@@ -11,7 +12,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from feature_store.encoders import Encoder, SparseVector, load_sparse_encoder
 from feature_store.errors import ConfigurationError
-from feature_store.index import CHUNKING, PAYLOAD_VERSION, IndexMetadata, read_metadata, serving_collection
+from feature_store.index import PAYLOAD_VERSION, IndexMetadata, read_metadata, serving_collection, sizes_of
 from feature_store.index_config import ChunkingConfig, EncoderConfig, SparseConfig
 
 _READABLE_PAYLOADS = {PAYLOAD_VERSION}
@@ -34,6 +35,11 @@ class Snapshot:
     encoder: Encoder
     embed_keywords: Callable[[str], SparseVector]
     alone: Lock
+
+    @cached_property
+    def sizes(self) -> list[int | None]:
+        """The sizes of the chunks; [None] where there is one size."""
+        return sizes_of(self.chunking)
 
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return the character span of every token of a text, special tokens left out."""
@@ -148,7 +154,7 @@ class Serving:
         return Snapshot(
             collection=collection,
             metadata=metadata,
-            chunking=CHUNKING.validate_python(metadata.chunking),
+            chunking=metadata.chunking_config(),
             encoder=encoder,
             embed_keywords=embed_keywords,
             # One lock a model, not a snapshot: a loaded model is shared by all that use it.

@@ -16,28 +16,25 @@ from qdrant_client import QdrantClient
 
 from feature_store import lock
 from feature_store.config import PayloadType, PipelineConfig
-from feature_store.encoders import load_sparse_encoder
 from feature_store.errors import ConfigurationError, TerminalError, TransientError
 from feature_store.index import (
     IndexMetadata,
     collection_names,
     count_points,
+    index_collections,
     open_qdrant,
     read_metadata,
     serving_collection,
 )
-from feature_store.index_config import SparseConfig
 from feature_store.index_record import IndexRecord, is_of_history
 from feature_store.payload_schema import indexed_fields
 from feature_store.progress import progress
-from feature_store.serving import index_collections
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
-from feature_store.vectors import VectorTable
 from feature_store.versions import Version
 from steps.load.audit import DocumentsAudit, PointsAudit, audit_documents, audit_ids, audit_points
 from steps.load.audit_collection import Finding, audit_alias, audit_metadata, audit_payload_indexes, audit_record
-from steps.load.audit_points import Difference, VectorTruth, vector_truth
+from steps.load.audit_points import Difference, VectorTruth, load_truth
 
 EXAMPLES = 10
 _DETAILS = {
@@ -284,7 +281,7 @@ def _examine(
     fields = indexed_fields(item for item in place.config.categories if item.name in metadata.categories)
     lacking = audit_payload_indexes(client, collection, metadata, fields)
     documents = audit_documents(place.store, version, metadata.categories, record, note.table)
-    truth = _truth(place, metadata)
+    truth = load_truth(metadata, place.settings.vectors_folder)
     with progress(f"auditing {collection}", count_points(client, collection)) as advance:
         if quick:
             points = audit_ids(client, record, note.table, advance)
@@ -293,13 +290,6 @@ def _examine(
     _require_unchanged(client, collection, metadata)
     findings += [*findings_of(points.differences), *_describe(documents), *([lacking] if lacking else [])]
     return Examined(metadata, record, note.table, version, truth, fields, points, documents), findings
-
-
-def _truth(place: Place, metadata: IndexMetadata) -> VectorTruth:
-    sparse, _ = load_sparse_encoder(SparseConfig.model_validate(metadata.sparse))
-    encoder = metadata.encoder
-    vectors = VectorTable(place.settings.vectors_folder, encoder.fingerprint, encoder.dimension)
-    return vector_truth(metadata, vectors, sparse)
 
 
 def _describe(documents: DocumentsAudit) -> Iterator[Finding]:

@@ -17,11 +17,9 @@ from feature_store.encoders import Encoder, load_encoder
 from feature_store.errors import ConfigurationError, PreflightError
 from feature_store.handles import Chunks, RawDocuments
 from feature_store.index import (
-    CHUNKER_VERSION,
     NOTHING,
-    index_fingerprint,
+    configured_collection,
     open_qdrant,
-    physical_name,
     read_metadata,
     serving_collection,
 )
@@ -189,7 +187,7 @@ def _plan_index(
     encoder, newest = load_encoder(index.encoder), store.newest()
     collection, start, known, metadata = None, StartingPoint(NOTHING), None, None
     if newest is not None:
-        collection = physical_name(index.name, index_fingerprint(index, encoder, CHUNKER_VERSION, newest.store_id))
+        collection = configured_collection(index, encoder, newest.store_id)
         record = IndexRecord(settings.indexes_folder, collection)
         metadata = read_metadata(client, collection) if client else None
         start = starting_point(metadata, record, store, newest)

@@ -16,6 +16,7 @@ from feature_store.handles import CleanedDocuments, GateCheck
 from feature_store.index import (
     IndexMetadata,
     count_points,
+    index_collections,
     open_qdrant,
     our_collections,
     retrying,
@@ -25,7 +26,7 @@ from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord
 from feature_store.parts import remove_folder
 from feature_store.releases import list_releases, read_release
-from feature_store.serving import hold, index_collections, note_promotion, promote, settle
+from feature_store.serving import hold, note_promotion, promote, settle
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from feature_store.versions import now

@@ -20,9 +20,10 @@ from feature_store.index import (
     PAYLOAD_VERSION,
     IndexMetadata,
     VersionName,
+    configured_collection,
     count_points,
     index_fingerprint,
-    physical_name,
+    is_local,
     read_metadata,
     retrying,
     serving_collection,
@@ -38,8 +39,7 @@ from pipelines.status import lag_of
 from steps.chunk.apply import chunk_index
 from steps.embed.apply import embed_chunks
 from steps.load.apply import bring_to_version
-from steps.load.audit_points import SampleAudit, audit_sample, vector_truth
-from steps.load.local_storage import is_local
+from steps.load.audit_points import SampleAudit, audit_sample, load_truth
 from steps.load.snapshots import take_snapshot
 from steps.serve.gate import Checks, Found, Gate, Wanted, run_gate
 
@@ -65,8 +65,7 @@ class Workplace:
 
     def configured_collection(self, index: IndexConfig) -> str:
         """Return the name of the collection that the configuration asks for."""
-        encoder = self.load_encoder(index.encoder)
-        return physical_name(index.name, index_fingerprint(index, encoder, CHUNKER_VERSION, self.version.store_id))
+        return configured_collection(index, self.load_encoder(index.encoder), self.version.store_id)
 
     def record(self, collection: str) -> IndexRecord:
         """Return the record of a collection."""
@@ -206,7 +205,8 @@ def bring_collection(
     documents, folder = place.documents, place.folder / collection
     chunks = chunk_index(place.client, place.settings.indexes_folder, documents, index, encoder, collection, folder)
     sparse, _ = load_sparse_encoder(index.sparse)
-    embeddings = embed_chunks(chunks, encoder, sparse, _vectors(place, encoder.fingerprint, encoder.dimension))
+    vectors = VectorTable(place.settings.vectors_folder, encoder.fingerprint, encoder.dimension)
+    embeddings = embed_chunks(chunks, encoder, sparse, vectors)
     indexes_folder, categories = place.settings.indexes_folder, place.categories
     report = bring_to_version(place.client, indexes_folder, embeddings, documents, index, categories, encoder)
     return embeddings, report
@@ -280,10 +280,8 @@ def _sample_check(place: Workplace, index: IndexConfig, collection: str) -> Gate
 def _sample(place: Workplace, index: IndexConfig, collection: str) -> SampleAudit:
     """Compare some points exactly: their payloads with the record, their vectors with the vectors table."""
     metadata = place.metadata(collection)
-    vectors = _vectors(place, metadata.encoder.fingerprint, metadata.encoder.dimension)
-    sparse, _ = load_sparse_encoder(SparseConfig.model_validate(metadata.sparse))
     seed = random.randrange(2**32)  # noqa: S311 - other points each time
-    truth = vector_truth(metadata, vectors, sparse)
+    truth = load_truth(metadata, place.settings.vectors_folder)
     return audit_sample(place.client, place.record(collection), truth, index.promotion.sample, seed)
 
 
@@ -293,7 +291,3 @@ def _describe(audit: SampleAudit) -> str:
         return told
     named = ", ".join(f"{item.chunk_id} ({item.kind})" for item in audit.wrong[:_SHOWN])
     return f"{told}, {len(audit.wrong):,} differences, such as {named}"
-
-
-def _vectors(place: Workplace, fingerprint: str, dimension: int) -> VectorTable:
-    return VectorTable(place.settings.vectors_folder, fingerprint, dimension)

@@ -14,13 +14,13 @@ from feature_store.index import (
     PAYLOAD_VERSION,
     IndexMetadata,
     count_points,
+    index_collections,
     open_qdrant,
     our_collections,
     serving_collection,
 )
 from feature_store.index_config import IndexConfig, MultiSizeConfig, SmallToBigConfig, WindowSize
 from feature_store.index_record import IndexRecord, is_of_history
-from feature_store.serving import index_collections
 from feature_store.settings import Settings
 from feature_store.store import IS_LIVE, FeatureStore, open_feature_store
 from feature_store.versions import Version

@@ -14,7 +14,7 @@ from feature_store.commit import CategoryShares, RunDescription
 from feature_store.config import PipelineConfig, validate_parameters
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments, ServingReport
-from feature_store.index import CHUNKER_VERSION, index_fingerprint, physical_name
+from feature_store.index import configured_collection
 from feature_store.index_config import EncoderConfig, IndexConfig
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
@@ -148,8 +148,7 @@ class Flow:
     def collection(self, cleaned: CleanedDocuments, index: IndexConfig) -> str:
         """Return the name of the physical collection of an index."""
         encoder = self.load_encoder(index.encoder)
-        fingerprint = index_fingerprint(index, encoder, CHUNKER_VERSION, cleaned.at().store_id)
-        return physical_name(index.name, fingerprint)
+        return configured_collection(index, encoder, cleaned.at().store_id)
 
     def chunk(self, cleaned: CleanedDocuments, index: IndexConfig) -> Chunks:
         """Cut what changed since the version of the index into chunks."""

@@ -6,9 +6,9 @@ It is the part ``evaluation`` of the parameters of a run configuration.
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from feature_store.config import REPOSITORY, explained, read_parameters
+from feature_store.config import REPOSITORY, read_parameters, validated
 from feature_store.errors import ConfigurationError
 from feature_store.index_config import EncoderConfig
 from feature_store.strict import Name, Strict
@@ -54,7 +54,4 @@ def validate_evaluation(evaluation: Any, origin: str) -> EvaluationConfig:
     Raises:
         ConfigurationError: with every problem on a line of its own.
     """
-    try:
-        return EvaluationConfig.model_validate(evaluation)
-    except ValidationError as error:
-        raise ConfigurationError(f"{origin} is not a valid evaluation:\n{explained(error)}") from None
+    return validated(EvaluationConfig, evaluation, f"{origin} is not a valid evaluation")

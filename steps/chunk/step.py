@@ -8,7 +8,7 @@ from zenml import step
 
 from feature_store.encoders import load_encoder
 from feature_store.handles import Chunks, CleanedDocuments
-from feature_store.index import CHUNKER_VERSION, index_fingerprint, open_qdrant, physical_name
+from feature_store.index import configured_collection, open_qdrant
 from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
 from steps.chunk.apply import chunk_index
@@ -21,8 +21,7 @@ def chunk(cleaned_documents: CleanedDocuments, index: IndexConfig) -> Annotated[
     settings, run_folder = start_step()
     started = time.monotonic()
     encoder = load_encoder(index.encoder)
-    store_id = cleaned_documents.at().store_id
-    collection = physical_name(index.name, index_fingerprint(index, encoder, CHUNKER_VERSION, store_id))
+    collection = configured_collection(index, encoder, cleaned_documents.at().store_id)
     folder = run_folder / index.name
     with open_qdrant(settings) as client:
         chunks = chunk_index(client, settings.indexes_folder, cleaned_documents, index, encoder, collection, folder)

@@ -12,13 +12,13 @@ from feature_store.index import (
     IndexMetadata,
     collection_names,
     distance,
+    is_local,
     retrying,
     serving_collection,
     vector_names,
 )
 from feature_store.index_record import RecordNote
 from feature_store.payload_schema import schema_type
-from steps.load.local_storage import is_local
 
 ALIAS = "alias"
 

@@ -9,6 +9,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import lance
@@ -17,10 +18,11 @@ import numpy.typing as npt
 from qdrant_client import QdrantClient, models
 
 from feature_store import tables
-from feature_store.encoders import SparseVector
+from feature_store.encoders import SparseVector, load_sparse_encoder
 from feature_store.errors import TerminalError
 from feature_store.ids import text_hash
 from feature_store.index import NOTHING, PARENT_ROLE, IndexMetadata, distance, retrying, vector_names
+from feature_store.index_config import SparseConfig
 from feature_store.index_record import IndexRecord, payload_hash, unpack
 from feature_store.vectors import Vectors, VectorTable
 
@@ -72,6 +74,13 @@ class SampleAudit:
 def vector_truth(metadata: IndexMetadata, vectors: VectorTable, sparse: Callable[[str], SparseVector]) -> VectorTruth:
     """Return what the vectors of a collection with that ``metadata`` are compared with."""
     return VectorTruth(vectors, sparse, distance(metadata.encoder.similarity) is models.Distance.COSINE)
+
+
+def load_truth(metadata: IndexMetadata, vectors_folder: Path) -> VectorTruth:
+    """Return the same, with the vectors table in that folder and the BM25 that the ``metadata`` name."""
+    encoder = metadata.encoder
+    sparse, _ = load_sparse_encoder(SparseConfig.model_validate(metadata.sparse))
+    return vector_truth(metadata, VectorTable(vectors_folder, encoder.fingerprint, encoder.dimension), sparse)
 
 
 def audit_sample(client: QdrantClient, record: IndexRecord, truth: VectorTruth, size: int, seed: int) -> SampleAudit:

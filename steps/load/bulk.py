@@ -13,9 +13,8 @@ from typing import TypeVar
 from loguru import logger
 from qdrant_client import QdrantClient, models
 
-from feature_store.index import read_metadata, retrying
+from feature_store.index import is_local, read_metadata, retrying
 from feature_store.index_record import Keep
-from steps.load.local_storage import is_local
 
 STREAMS = 2
 SECONDS_BETWEEN_LOOKS = 2.0

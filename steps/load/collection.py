@@ -12,13 +12,13 @@ from feature_store.index import (
     CHUNKER_VERSION,
     IndexMetadata,
     describe_encoder,
+    is_local,
     read_metadata,
     retrying,
 )
 from feature_store.index_config import IndexConfig
 from feature_store.payload_schema import indexed_fields, schema_type
 from feature_store.versions import now
-from steps.load.local_storage import is_local
 from steps.load.settings import creation_options, tell_what_has_no_effect, update_settings
 
 _TENANT = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)

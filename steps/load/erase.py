@@ -12,6 +12,7 @@ from feature_store.errors import LockedError
 from feature_store.index import (
     IndexMetadata,
     count_points,
+    is_local,
     our_collections,
     retrying,
     scroll,
@@ -20,7 +21,6 @@ from feature_store.index import (
 from feature_store.index_record import IndexRecord
 from feature_store.versions import now
 from steps.load.lease import take_lease
-from steps.load.local_storage import is_local
 
 IDS_PER_SCROLL = 10_000
 

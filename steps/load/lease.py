@@ -19,9 +19,8 @@ from loguru import logger
 from qdrant_client import QdrantClient
 
 from feature_store.errors import LockedError, TransientError
-from feature_store.index import IndexMetadata, Lease, VersionName, read_metadata, write_metadata
+from feature_store.index import IndexMetadata, Lease, VersionName, is_local, read_metadata, write_metadata
 from feature_store.versions import now
-from steps.load.local_storage import is_local
 
 DURATION = timedelta(minutes=10)
 SECONDS_BETWEEN_RENEWALS = 60.0

@@ -8,12 +8,7 @@ from contextlib import contextmanager
 from qdrant_client import QdrantClient
 from qdrant_client.local.qdrant_local import QdrantLocal
 
-from feature_store.index import collection_names
-
-
-def is_local(client: QdrantClient) -> bool:
-    """Return whether a client has a Qdrant of its own in this process, whose folder no other process can open."""
-    return isinstance(client._client, QdrantLocal)  # noqa: SLF001 (there is no public way to ask)
+from feature_store.index import collection_names, is_local
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
 from feature_store.encoders import Encoder
-from feature_store.index import distance, retrying, sizes_of, vector_names
+from feature_store.index import distance, is_local, retrying, sizes_of, vector_names
 from feature_store.index_config import IndexConfig, QuantizationConfig, ServerConfig
-from steps.load.local_storage import is_local
 
 _EDGES = 16  # Qdrant's own default of `m`
 _STRICT = models.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False, unindexed_filtering_update=False)

@@ -7,8 +7,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from feature_store.errors import TransientError
-from feature_store.index import retrying
-from steps.load.local_storage import is_local
+from feature_store.index import is_local, retrying
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_FOR_A_SNAPSHOT = 1800.0

@@ -303,7 +303,7 @@ def test_quantised_vectors_are_scored_again_on_a_server_only(built, monkeypatch)
         index.client.asked.clear()
         retriever.search("river")
         assert all(request.params is None for request in index.client.asked)
-        monkeypatch.setitem(index.client.init_options, "location", None)
+        monkeypatch.setattr("inference.candidates.is_local", lambda client: False)
         monkeypatch.setattr(index.client, "query_batch_points", lambda name, requests: asked.extend(requests) or [])
         asked = []
         with pytest.raises(StopIteration):

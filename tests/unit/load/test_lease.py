@@ -13,12 +13,19 @@ from loguru import logger
 from qdrant_client import QdrantClient
 
 from feature_store.errors import LockedError, TransientError
-from feature_store.index import EncoderDescription, IndexMetadata, Lease, VersionName, read_metadata, write_metadata
+from feature_store.index import (
+    EncoderDescription,
+    IndexMetadata,
+    Lease,
+    VersionName,
+    is_local,
+    read_metadata,
+    write_metadata,
+)
 from feature_store.index_config import EncoderConfig
 from feature_store.versions import now
 from steps.load import lease as lease_module
 from steps.load.lease import DURATION, take_lease
-from steps.load.local_storage import is_local
 
 HOST = lease_module._host()
 COLLECTION = "notes_index__0123456789ab"
