@@ -308,6 +308,25 @@ class DeletionGuard(Strict):
     max_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
+class ExecutorConfig(Strict):
+    """Where the work on parts is done: on this machine (``local``) or on a Ray cluster (``ray``).
+
+    It changes no result. ``workers`` are processes for cleaning and chunking (None: one for each core); ``encoders``
+    are copies of the model (None: one on this machine, which uses all cores; on a cluster one for each GPU, or one for
+    each node without GPUs). ``cores_per_encoder`` and ``gpus_per_encoder`` are what each takes of a cluster.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    workers: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    encoders: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    cores_per_encoder: Annotated[float, Field(gt=0)] | None = None
+    gpus_per_encoder: Annotated[float, Field(ge=0)] | None = None
+
+
+def _as_executor(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
 class PlanReference(Strict):
     """What a run that applies a plan has to find as the plan found it.
 
@@ -346,6 +365,7 @@ class PipelineConfig(Strict):
     cleaning: CleaningConfig = CleaningConfig()
     deletions: DeletionGuard = DeletionGuard()
     indexes: list[IndexConfig] = Field(default_factory=list)
+    executor: Annotated[ExecutorConfig, BeforeValidator(_as_executor)] = ExecutorConfig()
     options: RunOptions = RunOptions()
 
     @model_validator(mode="after")
@@ -385,8 +405,8 @@ class PipelineConfig(Strict):
         return self
 
     def fingerprint(self) -> str:
-        """Return 12 hexadecimal characters that name this configuration, without the options of a single run."""
-        return fingerprint(self.model_dump(mode="json", exclude={"options"}))
+        """Return 12 hexadecimal characters that name this configuration, without what changes no result."""
+        return fingerprint(self.model_dump(mode="json", exclude={"executor", "options"}))
 
 
 def load_config(path: Path = DEFAULT_CONFIG) -> PipelineConfig:

@@ -1,14 +1,11 @@
 """Part files: the unit of work. A stage reads one Parquet part and writes one, so memory stays flat."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-Result = TypeVar("Result")
 
 
 def write_part(folder: Path, name: str, number: int, table: pa.Table) -> Path:
@@ -34,11 +31,6 @@ def read_part(path: Path) -> pa.Table:
 def count_rows(parts: Iterable[Path]) -> int:
     """Return the number of rows in all the parts, from their footers."""
     return sum(pq.read_metadata(part).num_rows for part in parts)
-
-
-def map_parts(function: Callable[[Path], Result], parts: Sequence[Path]) -> Iterator[Result]:
-    """Apply ``function`` to each part, in order: the one seam at which work can be spread over processes."""
-    return map(function, parts)
 
 
 def remove_folder(folder: Path) -> None:

@@ -7,7 +7,15 @@ from zenml.enums import ExecutionMode
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from feature_store import lock
-from feature_store.config import CategoryConfig, CleaningConfig, DeletionGuard, PipelineConfig, RunOptions, load_config
+from feature_store.config import (
+    CategoryConfig,
+    CleaningConfig,
+    DeletionGuard,
+    ExecutorConfig,
+    PipelineConfig,
+    RunOptions,
+    load_config,
+)
 from feature_store.errors import PlanOutdatedError
 from feature_store.index_config import IndexConfig
 from feature_store.settings import load_settings
@@ -23,6 +31,7 @@ from steps.report.step import report
 
 _GUARD = DeletionGuard()
 _NO_OPTIONS = RunOptions()
+_EXECUTOR = ExecutorConfig()
 
 
 class CheckedPipeline(Pipeline):
@@ -39,22 +48,28 @@ def run_stages(
     cleaning: CleaningConfig,
     indexes: list[IndexConfig],
     deletions: DeletionGuard = _GUARD,
+    executor: ExecutorConfig = _EXECUTOR,
     options: RunOptions = _NO_OPTIONS,
 ) -> None:
     """Bring the feature store and every index to the state of the warehouse."""
     config = PipelineConfig(
-        categories=categories, cleaning=cleaning, deletions=deletions, indexes=indexes, options=options
+        categories=categories,
+        cleaning=cleaning,
+        deletions=deletions,
+        indexes=indexes,
+        executor=executor,
+        options=options,
     )
     require_same_configuration(config)
-    preflight(categories, indexes, options)
+    preflight(categories, indexes, executor, options)
     raw_documents = extract(categories, cleaning.fingerprint(CLEANING_VERSION), deletions, options, after=["preflight"])
-    cleaned_documents = clean(raw_documents, categories, cleaning, config.fingerprint(), options)
+    cleaned_documents = clean(raw_documents, categories, cleaning, config.fingerprint(), executor, options)
     chunks, embeddings, index_reports = [], [], []
     for index in indexes:
-        chunks.append(chunk(cleaned_documents, index, id=f"chunk_{index.name}"))
-        embeddings.append(embed(chunks[-1], index, id=f"embed_{index.name}"))
+        chunks.append(chunk(cleaned_documents, index, executor, id=f"chunk_{index.name}"))
+        embeddings.append(embed(chunks[-1], index, executor, id=f"embed_{index.name}"))
         index_reports.append(load(embeddings[-1], cleaned_documents, index, categories, id=f"load_{index.name}"))
-    serving_report = serve(cleaned_documents, index_reports, indexes, categories)
+    serving_report = serve(cleaned_documents, index_reports, indexes, categories, executor)
     report(raw_documents, cleaned_documents, chunks, embeddings, index_reports, serving_report)
 
 

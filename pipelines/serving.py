@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from qdrant_client import QdrantClient
 from feature_store.config import CategoryConfig
 from feature_store.encoders import Encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, PipelineError, ReconciliationError, TransientError
+from feature_store.executors.here import HERE
+from feature_store.executors.interface import Executor
 from feature_store.handles import CleanedDocuments, Embeddings, GateCheck, IndexReport, ServedIndex
 from feature_store.index import (
     CHUNKER_VERSION,
@@ -57,6 +59,7 @@ class Workplace:
     categories: Sequence[CategoryConfig]
     folder: Path
     load_encoder: Callable[[EncoderConfig], Encoder]
+    executor: Executor = HERE
 
     @cached_property
     def version(self) -> Version:
@@ -203,10 +206,12 @@ def bring_collection(
 ) -> tuple[Embeddings, IndexReport]:
     """Chunk, embed and load what a collection has not seen, as the branch of an index does in a run."""
     documents, folder = place.documents, place.folder / collection
-    chunks = chunk_index(place.client, place.settings.indexes_folder, documents, index, encoder, collection, folder)
+    records, executor = place.settings.indexes_folder, place.executor
+    chunks = chunk_index(place.client, records, documents, index, encoder, collection, folder, executor)
     sparse, _ = load_sparse_encoder(index.sparse)
     vectors = VectorTable(place.settings.vectors_folder, encoder.fingerprint, encoder.dimension)
-    embeddings = embed_chunks(chunks, encoder, sparse, vectors)
+    load = partial(place.load_encoder, index.encoder)
+    embeddings = embed_chunks(chunks, encoder, sparse, vectors, executor, load)
     indexes_folder, categories = place.settings.indexes_folder, place.categories
     report = bring_to_version(place.client, indexes_folder, embeddings, documents, index, categories, encoder)
     return embeddings, report

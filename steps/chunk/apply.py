@@ -11,6 +11,8 @@ from qdrant_client import QdrantClient
 
 from feature_store import schema
 from feature_store.encoders import Encoder
+from feature_store.executors.here import HERE
+from feature_store.executors.interface import Executor
 from feature_store.handles import Chunks, CleanedDocuments, SampledChunk, SampledDocument
 from feature_store.ids import text_hash
 from feature_store.index import read_metadata
@@ -186,6 +188,7 @@ def chunk_index(
     encoder: Encoder,
     collection: str,
     folder: Path,
+    executor: Executor = HERE,  # noqa: ARG001
 ) -> Chunks:
     """Chunk what changed between the version of a collection and that of the documents; parts go into ``folder``.
 

@@ -16,10 +16,12 @@ from feature_store import schema, tables
 from feature_store.commit import CategoryShares, ChangeSet, Proposal, RunDescription, commit
 from feature_store.config import CategoryConfig, CleaningConfig
 from feature_store.errors import TooManyRejectsError
+from feature_store.executors.here import HERE
+from feature_store.executors.interface import Executor
 from feature_store.extended_json import from_extended_json
 from feature_store.handles import CaptureCounts, CleanCounts, CleanedDocuments, QualityFinding, RawDocuments
 from feature_store.ids import text_hash
-from feature_store.parts import count_rows, list_parts, map_parts, read_part, write_part
+from feature_store.parts import count_rows, list_parts, read_part, write_part
 from feature_store.progress import progress
 from feature_store.records import CleanedDocument, RawDocument, Reject
 from feature_store.store import LIVE, REJECTED, FeatureStore, KnownDocument
@@ -41,6 +43,7 @@ def clean_changes(
     folder: Path,
     run: RunDescription,
     accepted_quality: Sequence[str] = (),
+    executor: Executor = HERE,
 ) -> CleanedDocuments:
     """Clean everything that was captured and commit it as one version; ``folder`` takes the part files.
 
@@ -51,7 +54,7 @@ def clean_changes(
         DataQualityError: if an expectation of a category fails; nothing is committed then.
     """
     newest = store.newest()
-    outcomes = clean_parts(store, raw_documents, categories, cleaning, folder)
+    outcomes = clean_parts(store, raw_documents, categories, cleaning, folder, executor)
     rejects = list_parts(folder, "rejects")
     for line in describe_rejects(rejects):
         logger.warning(line)
@@ -85,6 +88,7 @@ def clean_parts(
     categories: Sequence[CategoryConfig],
     cleaning: CleaningConfig,
     folder: Path,
+    executor: Executor = HERE,
 ) -> CategoryCounts:
     """Clean all raw parts into parts of ``folder`` for the coming version; return counts for each category read."""
     parts = list_parts(raw_documents.folder, "raw")
@@ -93,7 +97,7 @@ def clean_parts(
     work = partial(clean_part, store=store, categories=by_name, cleaning=cleaning, version=number, folder=folder)
     outcomes: CategoryCounts = {name: Counter() for name in raw_documents.categories}
     with progress("cleaning", count_rows(parts)) as advance:
-        for counts in map_parts(work, parts):
+        for counts in executor.map(work, parts):
             for name, counter in counts.items():
                 outcomes[name].update(counter)
             advance(sum(counter.total() for counter in counts.values()))

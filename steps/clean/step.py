@@ -7,7 +7,8 @@ from loguru import logger
 from zenml import ArtifactConfig, step
 
 from feature_store.commit import RunDescription
-from feature_store.config import CategoryConfig, CleaningConfig, RunOptions
+from feature_store.config import CategoryConfig, CleaningConfig, ExecutorConfig, RunOptions
+from feature_store.executors.opening import open_executor
 from feature_store.handles import CleanedDocuments, RawDocuments
 from feature_store.materializers import HandleMaterializer
 from feature_store.parts import list_parts
@@ -24,6 +25,7 @@ def clean(
     categories: list[CategoryConfig],
     cleaning: CleaningConfig,
     config_fingerprint: str,
+    executor: ExecutorConfig,
     options: RunOptions,
 ) -> Annotated[CleanedDocuments, ArtifactConfig(name="cleaned_documents", tags=["feature-store"])]:
     """Clean what was read and make it the next version of the feature store."""
@@ -32,7 +34,8 @@ def clean(
     store = open_feature_store(settings.feature_store_folder)
     run = RunDescription(run_id(), config_fingerprint, message=options.message)
     folder, accepted = run_folder / "clean", options.accepted_quality
-    cleaned = clean_changes(store, raw_documents, categories, cleaning, folder, run, accepted)
+    with open_executor(executor) as workers:
+        cleaned = clean_changes(store, raw_documents, categories, cleaning, folder, run, accepted, workers)
     logger.info("The feature store is at version {}", cleaned.version)
     entries = list_parts(raw_documents.folder, "outbox")
     if entries:

@@ -11,8 +11,10 @@ import pyarrow as pa
 from feature_store import schema
 from feature_store.encoders import Encoder, SparseVector
 from feature_store.errors import TerminalError
+from feature_store.executors.here import HERE
+from feature_store.executors.interface import Executor, LoadEncoder
 from feature_store.handles import Chunks, Embeddings
-from feature_store.parts import list_parts, map_parts, read_part, write_part
+from feature_store.parts import list_parts, read_part, write_part
 from feature_store.progress import Advance, progress
 from feature_store.tables import batches_of
 from feature_store.vectors import VectorTable
@@ -32,7 +34,12 @@ class EmbeddedPart:
 
 
 def embed_chunks(
-    chunks: Chunks, encoder: Encoder, sparse: Callable[[str], SparseVector], vectors: VectorTable
+    chunks: Chunks,
+    encoder: Encoder,
+    sparse: Callable[[str], SparseVector],
+    vectors: VectorTable,
+    executor: Executor = HERE,
+    load: LoadEncoder | None = None,
 ) -> Embeddings:
     """Embed all parts ``chunks`` of an index: those that its collection lacks.
 
@@ -42,7 +49,7 @@ def embed_chunks(
         work = partial(
             embed_part, encoder=encoder, sparse=sparse, vectors=vectors, folder=chunks.folder, advance=advance
         )
-        done = list(map_parts(work, list_parts(chunks.folder, "chunks")))
+        done = list(executor.map(work, list_parts(chunks.folder, "chunks")))
     if any(part.embedded for part in done):
         vectors.maintain()
     return Embeddings(

@@ -6,7 +6,7 @@ from loguru import logger
 from zenml import step
 
 from feature_store import lock
-from feature_store.config import CategoryConfig, PipelineConfig, RunOptions
+from feature_store.config import CategoryConfig, ExecutorConfig, PipelineConfig, RunOptions
 from feature_store.index_config import IndexConfig
 from steps.preflight.checks import require_readiness
 from steps.runtime import remove_other_runs, start_step
@@ -14,13 +14,13 @@ from steps.runtime import remove_other_runs, start_step
 
 @step(enable_cache=False)
 def preflight(
-    categories: list[CategoryConfig], indexes: list[IndexConfig], options: RunOptions
+    categories: list[CategoryConfig], indexes: list[IndexConfig], executor: ExecutorConfig, options: RunOptions
 ) -> Annotated[dict[str, str], "preflight"]:
     """Report everything that is wrong at once, or take the lock and let the run begin."""
     settings, run_folder = start_step()
     lock.acquire(settings.data_dir, "feature_pipeline")
     remove_other_runs(settings, run_folder)
-    config = PipelineConfig(categories=categories, indexes=indexes, options=options)
+    config = PipelineConfig(categories=categories, indexes=indexes, executor=executor, options=options)
     findings = require_readiness(settings, config)
     for finding in findings:
         logger.info("{}: {}", finding.check, finding.detail)
