@@ -2,9 +2,10 @@
 FROM python:3.11.15-slim-bookworm AS builder
 
 # Indexes other than pip's own default. TORCH_INDEX_URL is one that has torch for processors only: that build is some
-# gigabytes smaller than the one for graphics cards.
+# gigabytes smaller than the one for graphics cards. EXTRAS are those of pyproject.toml, such as `kubernetes,ray`.
 ARG PIP_INDEX_URL=
 ARG TORCH_INDEX_URL=
+ARG EXTRAS=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 
@@ -14,8 +15,10 @@ ENV PATH="/opt/venv/bin:$PATH"
 # The lock also pins the tools of development: as constraints it brings in only what the pipeline depends on.
 COPY pyproject.toml requirements.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        > /tmp/dependencies.txt && \
+    python -c 'import os, tomllib; \
+        project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+        extras = [project["optional-dependencies"][name] for name in os.environ["EXTRAS"].split(",") if name]; \
+        print(*sum([project["dependencies"], *extras], []), sep="\n")' > /tmp/dependencies.txt && \
     if [ -n "$TORCH_INDEX_URL" ]; then \
         pip install --no-deps --index-url "$TORCH_INDEX_URL" "$(grep '^torch==' requirements.lock)"; \
     fi && \

@@ -52,6 +52,31 @@ format: $(INSTALLED) ## Mend style and format
 dashboard: $(INSTALLED) ## Open the ZenML dashboard with all runs (stop it by Ctrl-C)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/feature-pipeline dashboard
 
+.PHONY: bench
+bench: $(INSTALLED) ## Measure the whole pipeline: first load, no change, 1 % changed (OPTIONS="--documents 500")
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.pipeline $(OPTIONS)
+
+.PHONY: bench-peers
+bench-peers: $(INSTALLED) .venv-peers/installed ## Measure what people use instead, on the same documents
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.peers.run --peers-python .venv-peers/bin/python $(OPTIONS)
+
+.venv-peers/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: bench-memory
+bench-memory: $(INSTALLED) ## Measure that memory stays flat: 2,000, 20,000 and 200,000 documents
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.memory $(OPTIONS)
+
+.PHONY: bench-embedding
+bench-embedding: $(INSTALLED) ## Measure the encoder beside sentence-transformers and the machine's GEMM speed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.embedding $(OPTIONS)
+
+.PHONY: bench-start-up
+bench-start-up: $(INSTALLED) ## Measure --help, status and a run without changes beside ZenML's own start
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.start_up $(OPTIONS)
+
 .PHONY: bench-incremental
 bench-incremental: $(INSTALLED) ## Measure what a run costs when little has changed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.incremental
@@ -87,4 +112,4 @@ up: .env.compose ## Start MongoDB, Qdrant and ZenML by Docker Compose (see docs/
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; data/ stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

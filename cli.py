@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from loguru import logger
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,8 +34,8 @@ from commands import (
     store,
     training,
 )
-from commands.shared import AsJson, Config, output, print_json, started
-from feature_store.config import DEFAULT_CONFIG, load_config
+from commands.shared import AsJson, Config, load_config, output, print_json, started
+from feature_store.defaults import DEFAULT_CONFIG
 from feature_store.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -269,11 +268,15 @@ def _print_counts(collection: str, counts: "ImportCounts") -> None:
     output.print(
         f"{collection}: {counts.inserted:,} inserted, {counts.updated:,} updated, {counts.unchanged:,} unchanged"
     )
+    from loguru import logger
+
     for failure in counts.failed:
         logger.error("document {} ({}) was not imported: {}", failure.position, failure.document_id, failure.reason)
 
 
 def _report_skipped(file: "SkippedFile") -> None:
+    from loguru import logger
+
     logger.warning("skipped {}: {}", file.path, file.reason)
 
 

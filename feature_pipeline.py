@@ -5,7 +5,7 @@ ZenML takes a pipeline by its source, and a source without a dot must itself be 
 
 import sys
 
-from feature_store.config import DEFAULT_CONFIG
+from feature_store.defaults import DEFAULT_CONFIG
 from pipelines.feature import feature_pipeline
 
 sys.modules[__name__] = feature_pipeline.with_options(config_path=str(DEFAULT_CONFIG))  # type: ignore[assignment]

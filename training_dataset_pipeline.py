@@ -5,7 +5,7 @@ ZenML takes a pipeline by its source, and a source without a dot must itself be 
 
 import sys
 
-from feature_store.training import DEFAULT_TRAINING_CONFIG
+from feature_store.defaults import DEFAULT_TRAINING_CONFIG
 from pipelines.training import training_dataset_pipeline
 
 sys.modules[__name__] = training_dataset_pipeline.with_options(  # type: ignore[assignment]

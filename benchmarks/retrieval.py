@@ -37,7 +37,7 @@ from rich.table import Table
 from benchmarks.alignment import Alignment, align
 from benchmarks.baseline import Baseline, split
 from benchmarks.report import Results, finish
-from feature_store.config import REPOSITORY
+from feature_store.defaults import REPOSITORY
 from feature_store.encoders import Encoder, load_encoder
 from feature_store.index import open_qdrant, scroll
 from feature_store.index_config import EncoderConfig

@@ -8,8 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from commands.shared import AsJson, Config, index_to_search, output, print_json, started
-from feature_store.config import DEFAULT_CONFIG, load_config
+from commands.shared import AsJson, Config, index_to_search, load_config, output, print_json, started
+from feature_store.defaults import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from inference.evaluation.evaluate import IndexEvaluation, QueryEvaluation

@@ -7,8 +7,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from commands.shared import AsJson, Config, output, print_json, started
-from feature_store.config import DEFAULT_CONFIG, load_config
+from commands.shared import AsJson, Config, load_config, output, print_json, started
+from feature_store.defaults import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from pipelines.promotion import RetiredCollection

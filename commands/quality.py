@@ -7,10 +7,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from commands.shared import AsJson, Config, output, print_json, started
-from feature_store.config import DEFAULT_CONFIG, load_config
+from commands.shared import AsJson, Config, load_config, output, print_json, started
+from feature_store.defaults import DEFAULT_CONFIG, LATEST
 from feature_store.errors import DataQualityError
-from feature_store.names import LATEST
 
 if TYPE_CHECKING:
     from feature_store.quality import Profile

@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from commands.shared import AsJson, Config, output, print_json, started
-from feature_store.config import DEFAULT_CONFIG
-from feature_store.names import LATEST
+from feature_store.defaults import DEFAULT_CONFIG, LATEST
 
 if TYPE_CHECKING:
     from feature_store.rejects import RejectChange, RejectDataset, RejectedDocument
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 Counts = Counter[tuple[str, str]]
 
 
-def rejects(  # noqa: PLR0913, PLR0917 - one for each option
+def rejects(
     reason: Annotated[list[str] | None, typer.Option(help="Only those rejected so; may be repeated.")] = None,
     category: Annotated[list[str] | None, typer.Option(help="Only those of this category; may be repeated.")] = None,
     version: Annotated[str, typer.Option(help="Version: a number (v12), latest, a tag or a release.")] = LATEST,

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from commands.shared import AsJson, Config, output, print_json, started
-from feature_store.config import DEFAULT_CONFIG, load_config
+from commands.shared import AsJson, Config, load_config, output, print_json, started
+from feature_store.defaults import DEFAULT_CONFIG
 
 
 def report(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from commands.shared import AsJson, Config, output, print_counts, print_json, started
-from feature_store.config import DEFAULT_CONFIG, PipelineConfig, RunOptions, load_config, validate_parameters
+from commands.shared import AsJson, Config, load_config, output, print_counts, print_json, started
+from feature_store.defaults import DEFAULT_CONFIG
 from feature_store.errors import PromotionRefusedError
 
 if TYPE_CHECKING:
+    from feature_store.config import PipelineConfig, RunOptions
     from pipelines.plan import Plan
     from steps.report.summary import RunSummary
 
@@ -160,6 +161,7 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def _print_summary(summary: "RunSummary") -> None:
+    from feature_store.views.profile import describe_profile
     from steps.report.summary import (
         BRANCH_COUNTS,
         DOCUMENT_COUNTS,
@@ -178,12 +180,12 @@ def _print_summary(summary: "RunSummary") -> None:
     for invariant in summary.invariants:
         output.print(f"[green]✓[/] {invariant.name}: {invariant.figures}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary.seconds.items())
-    output.print(f"Seconds: {seconds}\n")
+    output.print(" ".join([f"Seconds: {seconds}.", *describe_profile(summary.stages)]) + "\n", soft_wrap=True)
     for line in (*describe_serving(summary), *describe_held_back(summary), *describe_quality(summary)):
         output.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
 
 
-def _plan(config: PipelineConfig, options: RunOptions, as_json: bool) -> None:  # noqa: FBT001
+def _plan(config: "PipelineConfig", options: "RunOptions", as_json: bool) -> None:  # noqa: FBT001
     settings = started()
     from pipelines.plan import make_plan
 
@@ -212,11 +214,13 @@ def _print_plan(made: "Plan") -> None:
         output.print("How long it takes is not known: no run has finished yet.")
 
 
-def _options(config: PipelineConfig, **options: Any) -> RunOptions:
+def _options(config: "PipelineConfig", **options: Any) -> "RunOptions":
     """Return the options of the configuration, with those that the command line gives in their place."""
     given = {name: value for name, value in options.items() if value}
     if not given:
         return config.options
+    from feature_store.config import validate_parameters
+
     of_file = config.options.model_dump(exclude_unset=True)
     parameters = {**config.model_dump(exclude={"options"}), "options": {**of_file, **given}}
     return validate_parameters(parameters, "the command line").options

@@ -1,19 +1,23 @@
-"""What several commands share: options, output, and the start of every command."""
+"""What several commands share: options, output, and the start of every command.
+
+To show its help a command imports no more than typer and rich: whatever does the work is imported when it is called.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from feature_store.config import PipelineConfig
 from feature_store.errors import ConfigurationError
-from feature_store.index_config import EncoderConfig
-from feature_store.log import configure_command_logging
-from feature_store.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from feature_store.config import PipelineConfig
+    from feature_store.index_config import EncoderConfig
+    from feature_store.settings import Settings
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Run configuration (YAML).", dir_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -21,14 +25,28 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program t
 output = Console()
 
 
-def started() -> Settings:
+def started() -> "Settings":
     """Return the settings, with logging to stderr configured."""
+    from feature_store.log import configure_command_logging
+    from feature_store.settings import load_settings
+
     settings = load_settings()
     configure_command_logging(settings)
     return settings
 
 
-def index_to_search(config: PipelineConfig, name: str | None) -> tuple[str, EncoderConfig | None]:
+def load_config(path: Path) -> "PipelineConfig":
+    """Return the configuration of a file.
+
+    Raises:
+        ConfigurationError: if it cannot be read, or is not valid.
+    """
+    from feature_store import config
+
+    return config.load_config(path)
+
+
+def index_to_search(config: "PipelineConfig", name: str | None) -> "tuple[str, EncoderConfig | None]":
     """Return the name of an index, the first one configured if none is given, and its encoder if that brings code.
 
     Only our own configuration, not what is in Qdrant, may say that a model's own code runs here.

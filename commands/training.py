@@ -8,8 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from commands.shared import AsJson, output, print_json, started
-from feature_store.names import LATEST
-from feature_store.training import DEFAULT_TRAINING_CONFIG, load_training_config
+from feature_store.defaults import DEFAULT_TRAINING_CONFIG, LATEST
 
 if TYPE_CHECKING:
     from feature_store.exports import ExportRecord
@@ -37,12 +36,13 @@ def export(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Write a training set: splits without leaks, filters, a card; the same version and options give the same bytes."""
-    training = load_training_config(config)
-    settings = started()
     from feature_store.names import find_version
     from feature_store.store import open_feature_store
+    from feature_store.training import load_training_config
     from steps.export.apply import export_training_set
 
+    training = load_training_config(config)
+    settings = started()
     store = open_feature_store(settings.feature_store_folder)
     earlier = find_version(store.folder, since) if since is not None else None
     record = export_training_set(

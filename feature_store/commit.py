@@ -2,20 +2,21 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import lance
 import pyarrow as pa
 
 from feature_store import schema, tables, versions
-from feature_store.parts import read_part
+from feature_store.parts import Part, read_part
 from feature_store.retention import remove_unpublished
 from feature_store.store import DELETED, IS_LIVE, LIVE, FeatureStore, prepare_tables
 from feature_store.versions import Position, Version
 
 _CLOCK_SLACK_SECONDS = 5.0
+_BYTES_PER_MERGE = 16_000_000
+_ROWS_PER_MERGE = 4_000
 _DUPLICATE_COLUMNS = ["document_id", "text_hash", "added_in", "duplicate_of"]
 
 
@@ -23,9 +24,9 @@ _DUPLICATE_COLUMNS = ["document_id", "text_hash", "added_in", "duplicate_of"]
 class ChangeSet:
     """The part files of one run: rows for documents and rejects, ids of documents that left the source."""
 
-    documents: Sequence[Path] = ()
-    rejects: Sequence[Path] = ()
-    removed: Sequence[Path] = ()
+    documents: Sequence[Part] = ()
+    rejects: Sequence[Part] = ()
+    removed: Sequence[Part] = ()
 
     def is_empty(self) -> bool:
         """Return whether there is nothing to write."""
@@ -84,13 +85,13 @@ def commit(
         return newest
     started = time.time() - _CLOCK_SLACK_SECONDS
     store_id, number = prepare_tables(store)
-    touched_texts: set[str] = set()
-    for part in changes.documents:
-        touched_texts |= _write_documents(store, read_part(part))
+    for rows in _merged(changes.documents):
+        tables.upsert(lance.dataset(str(store.documents_path)), "document_id", rows)
     for part in (*changes.removed, *changes.rejects):
-        touched_texts |= _bury(store, read_part(part).column("document_id").to_pylist(), number)
+        _bury(store, _ids_in(part), number)
     _write_rejects(store, changes)
-    _mark_duplicates(store, touched_texts, number)
+    tables.maintain(lance.dataset(str(store.documents_path)))  # by its indexes the next looks every text up
+    _mark_duplicates(store, _touched_texts(store, changes, newest), number)
     proposal = Proposal(number, run.run_id, newest, lance.dataset(str(store.documents_path)), _category_shares(store))
     check(proposal)
     for path in (store.documents_path, store.rejects_path):
@@ -114,41 +115,66 @@ def commit(
     return version
 
 
-def _write_documents(store: FeatureStore, rows: pa.Table) -> set[str]:
-    table = lance.dataset(str(store.documents_path))
-    ids = rows.column("document_id").to_pylist()
-    before = {row["text_hash"] for row in tables.look_up(table, "document_id", ids, ["text_hash"])}
-    tables.upsert(table, "document_id", rows)
-    return {text for text in {*before, *rows.column("text_hash").to_pylist()} if text}
+def _merged(parts: Iterable[Part]) -> Iterator[pa.Table]:
+    """Yield the rows of several parts at a time: a merge reads the ids of the whole table, whatever it brings."""
+    waiting: list[pa.Table] = []
+    ids: set[str] = set()
+    for part in parts:
+        rows = read_part(part)
+        new = set(rows.column("document_id").to_pylist())
+        is_full = sum(table.nbytes for table in waiting) + rows.nbytes > _BYTES_PER_MERGE
+        if waiting and (is_full or len(ids) >= _ROWS_PER_MERGE or not ids.isdisjoint(new)):
+            yield pa.concat_tables(waiting)
+            waiting, ids = [], set()
+        waiting.append(rows)
+        ids |= new
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
-def _bury(store: FeatureStore, document_ids: list[str], number: int) -> set[str]:
-    """Turn the live ones among these documents into tombstones; return the hashes of their texts."""
+def _bury(store: FeatureStore, document_ids: list[str], number: int) -> None:
+    """Turn the live ones among these documents into tombstones."""
     table = lance.dataset(str(store.documents_path))
-    columns = ["document_id", "category", "source_id", "source_hash", "state", "text_hash", "added_in"]
+    columns = ["document_id", "category", "source_id", "source_hash", "state", "added_in"]
     rows = [row for row in tables.look_up(table, "document_id", document_ids, columns) if row["state"] == LIVE]
-    if not rows:
-        return set()
-    tombstones = [{**row, "state": DELETED, "text_hash": None, "characters": 0, "changed_in": number} for row in rows]
-    tables.upsert(table, "document_id", pa.Table.from_pylist(tombstones, schema=schema.DOCUMENTS))
-    return {row["text_hash"] for row in rows}
+    tombstones = [{**row, "state": DELETED, "characters": 0, "changed_in": number} for row in rows]
+    if tombstones:
+        tables.upsert(table, "document_id", pa.Table.from_pylist(tombstones, schema=schema.DOCUMENTS))
 
 
 def _write_rejects(store: FeatureStore, changes: ChangeSet) -> None:
     table = lance.dataset(str(store.rejects_path))
-    for part in (*changes.documents, *changes.removed):
-        resolved = read_part(part).column("document_id").to_pylist()
-        known = [row["document_id"] for row in tables.look_up(table, "document_id", resolved, ["document_id"])]
+    resolved = (*changes.documents, *changes.removed) if table.count_rows() else ()
+    for part in resolved:
+        known = [row["document_id"] for row in tables.look_up(table, "document_id", _ids_in(part), ["document_id"])]
         for some in tables.batches_of(known, tables.LOOKUP_BATCH):
             table.delete(tables.in_list("document_id", some))
     for part in changes.rejects:
         tables.upsert(lance.dataset(str(store.rejects_path)), "document_id", read_part(part))
 
 
+def _touched_texts(store: FeatureStore, changes: ChangeSet, newest: Version | None) -> Iterator[str]:
+    """Yield the hashes of texts that documents of the change have, or had before it; some more than once."""
+    for part in changes.documents:
+        yield from read_part(part, ["text_hash"]).column("text_hash").to_pylist()
+    if newest is None:
+        return
+    before = store.documents(newest)
+    for part in (*changes.documents, *changes.removed, *changes.rejects):
+        for row in tables.look_up(before, "document_id", _ids_in(part), ["text_hash"]):
+            if row["text_hash"] is not None:  # a tombstone has no text
+                yield row["text_hash"]
+
+
+def _ids_in(part: Part) -> list[str]:
+    ids: list[str] = read_part(part, ["document_id"]).column("document_id").to_pylist()
+    return ids
+
+
 def _mark_duplicates(store: FeatureStore, touched_texts: Iterable[str], number: int) -> None:
     """Point every live document to the first one with the same text, in each group that this run touched."""
-    for some in tables.batches_of(sorted(touched_texts), tables.LOOKUP_BATCH):
-        table = lance.dataset(str(store.documents_path))
+    table = lance.dataset(str(store.documents_path))  # it sees its own corrections
+    for some in tables.batches_of(touched_texts, tables.LOOKUP_BATCH):
         members = defaultdict(list)
         condition = f"{tables.in_list('text_hash', some)} AND {IS_LIVE}"
         for row in table.scanner(columns=_DUPLICATE_COLUMNS, filter=condition).to_table().to_pylist():

@@ -10,14 +10,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from feature_store.defaults import DEFAULT_CONFIG
 from feature_store.errors import ConfigurationError
 from feature_store.ids import fingerprint
 from feature_store.index_config import STRATEGIES, IndexConfig, SlidingWindowConfig
 from feature_store.strict import Name, Strict
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 DEFAULT_OUTBOX = "outbox"
-DEFAULT_CONFIG = REPOSITORY / "configs" / "feature.yaml"
 
 SourceFormat = Literal["text", "markdown", "rst", "html", "docstring"]
 DottedPath = Annotated[str, Field(pattern=r"^[^.$\x00][^\x00]*$", max_length=200)]
@@ -28,7 +27,7 @@ CaptureMode = Literal["auto", "hash", "timestamp", "log", "outbox"]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 # The keys of a run configuration that this pipeline uses; ZenML itself ignores misspelt ones in silence.
-RUN_CONFIGURATION_KEYS = {"parameters", "settings", "run_name", "tags", "enable_step_logs", "extra"}
+RUN_CONFIGURATION_KEYS = {"parameters", "settings", "steps", "run_name", "tags", "enable_step_logs", "extra"}
 
 
 def _as_list(value: Any) -> Any:
@@ -311,7 +310,7 @@ class DeletionGuard(Strict):
 class ExecutorConfig(Strict):
     """Where the work on parts is done: on this machine (``local``) or on a Ray cluster (``ray``).
 
-    It changes no result. ``workers`` are processes for cleaning and chunking (None: one for each core); ``encoders``
+    A plain string is the ``kind``. It changes no result. ``workers`` are processes for cleaning and chunking (None: one for each core); ``encoders``
     are copies of the model (None: one on this machine, which uses all cores; on a cluster one for each GPU, or one for
     each node without GPUs). ``cores_per_encoder`` and ``gpus_per_encoder`` are what each takes of a cluster.
     """
@@ -322,9 +321,10 @@ class ExecutorConfig(Strict):
     cores_per_encoder: Annotated[float, Field(gt=0)] | None = None
     gpus_per_encoder: Annotated[float, Field(ge=0)] | None = None
 
-
-def _as_executor(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
+    @model_validator(mode="before")
+    @classmethod
+    def a_string_is_the_kind(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
 
 class PlanReference(Strict):
@@ -365,7 +365,7 @@ class PipelineConfig(Strict):
     cleaning: CleaningConfig = CleaningConfig()
     deletions: DeletionGuard = DeletionGuard()
     indexes: list[IndexConfig] = Field(default_factory=list)
-    executor: Annotated[ExecutorConfig, BeforeValidator(_as_executor)] = ExecutorConfig()
+    executor: ExecutorConfig = ExecutorConfig()
     options: RunOptions = RunOptions()
 
     @model_validator(mode="after")

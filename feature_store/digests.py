@@ -10,7 +10,8 @@ from pathlib import Path
 
 import lance
 
-from feature_store.index_record import IndexRecord, unpack
+from feature_store.index_record import IndexRecord
+from feature_store.points import unpack
 from feature_store.store import IS_LIVE, FeatureStore
 from feature_store.versions import Version
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import lance
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
 from feature_store.dataset import DocumentDataset, LazyDocuments, copies_folder
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportFormat
+from feature_store.parts import StoredFolder
 from feature_store.store import FeatureStore, open_feature_store
 from feature_store.versions import Position, Version, version_numbers
 
@@ -32,6 +33,18 @@ def _with_document_id(samples: Any) -> Any:
     if not isinstance(samples, list):
         return samples
     return [sample for sample in samples if not isinstance(sample, dict) or "document_id" in sample]
+
+
+class ResourceUse(Handle):
+    """What making something has cost beside time.
+
+    ``processor_seconds`` are those of the process and its children. ``peak_memory`` is the most that the process had in
+    memory so far, in bytes; ``children_memory`` the most that its children held together meanwhile.
+    """
+
+    processor_seconds: float = 0.0
+    peak_memory: int = 0
+    children_memory: int = 0
 
 
 class CaptureCounts(Handle):
@@ -77,10 +90,11 @@ class RawDocuments(Handle):
     they announced.
     """
 
-    folder: Path
+    folder: StoredFolder
     categories: dict[str, CaptureCounts] = Field(default_factory=dict)
     captures: dict[str, Capture] = Field(default_factory=dict)
     seconds: float = 0.0
+    use: ResourceUse = Field(default_factory=ResourceUse)
 
 
 class CleanCounts(Handle):
@@ -137,6 +151,7 @@ class CleanedDocuments(Handle, LazyDocuments):
     categories: dict[str, CleanCounts] = Field(default_factory=dict)
     quality: list[QualityFinding] = Field(default_factory=list)
     seconds: float = 0.0
+    use: ResourceUse = Field(default_factory=ResourceUse)
 
     def store(self) -> FeatureStore:
         """Return the feature store that this version belongs to."""
@@ -228,7 +243,7 @@ class Chunks(Handle):
     ``window`` is the largest.
     """
 
-    folder: Path
+    folder: StoredFolder
     index: str
     collection: str
     since: int
@@ -253,6 +268,7 @@ class Chunks(Handle):
     token_limit: int = 0
     samples: Annotated[list[SampledDocument], BeforeValidator(_with_document_id)] = Field(default_factory=list)
     seconds: float = 0.0
+    use: ResourceUse = Field(default_factory=ResourceUse)
 
 
 class MapPoint(Handle):
@@ -273,9 +289,12 @@ class Embeddings(Handle):
 
     ``chunks`` counts them. ``embedded`` counts the texts that the model saw in this run, ``reused`` those that had a
     vector; ``precisions`` are those at which the vectors of all of them were made. ``samples`` are a map of some.
+
+    ``tokens`` counts those that the model saw, padding left out, and ``operations`` the floating point operations for
+    them; ``gemm_speed`` is how many of those a second this machine's matrix multiplication reaches. 0 is unknown.
     """
 
-    folder: Path
+    folder: StoredFolder
     index: str
     collection: str
     since: int
@@ -288,8 +307,12 @@ class Embeddings(Handle):
     chunks: int = 0
     embedded: int = 0
     reused: int = 0
+    tokens: int = 0
+    operations: float = 0.0
+    gemm_speed: float = 0.0
     samples: list[MapPoint] = Field(default_factory=list)
     seconds: float = 0.0
+    use: ResourceUse = Field(default_factory=ResourceUse)
 
 
 class IndexReport(Handle):
@@ -309,6 +332,7 @@ class IndexReport(Handle):
     points: int = 0
     expected_points: int = 0
     seconds: float = 0.0
+    use: ResourceUse = Field(default_factory=ResourceUse)
 
 
 class GateCheck(Handle):
@@ -351,16 +375,52 @@ class ServingReport(Handle):
 
     indexes: list[ServedIndex] = Field(default_factory=list)
     seconds: float = 0.0
+    use: ResourceUse = Field(default_factory=ResourceUse)
 
 
 class StageFigures(Handle):
-    """What a stage of a run did: ``rows`` of ``unit``, for one ``index`` or (empty) for all."""
+    """What a stage of a run did: ``rows`` of ``unit``, for one ``index`` or (empty) for all, and what that cost.
+
+    ``rate`` is rows a second, ``cores`` how many processors were at work, ``gemm_share`` the part (0 to 1) of the speed
+    of this machine's matrix multiplication that the model reached, over the whole stage. None is unknown.
+    """
 
     stage: str
     index: str = ""
     seconds: float
     rows: int
     unit: str
+    use: ResourceUse = Field(default_factory=ResourceUse)
+    tokens: int = 0
+    operations: float = 0.0
+    gemm_speed: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The stage, and the index that it worked for."""
+        return f"{self.stage} {self.index}".strip()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def rate(self) -> float | None:
+        return self.rows / self.seconds if self.rows and self.seconds else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def token_rate(self) -> float | None:
+        return self.tokens / self.seconds if self.tokens and self.seconds else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def cores(self) -> float | None:
+        return self.use.processor_seconds / self.seconds if self.use.processor_seconds and self.seconds else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def gemm_share(self) -> float | None:
+        if not (self.operations and self.gemm_speed and self.seconds):
+            return None
+        return self.operations / self.seconds / self.gemm_speed
 
 
 class ProvenPromise(Handle):
@@ -372,7 +432,10 @@ class ProvenPromise(Handle):
 
 
 class RunReport(Handle):
-    """The report of a run: what it did in words (``markdown``), its promises, seconds and rows."""
+    """The report of a run: what it did in words (``markdown``), its promises, and what each stage did and cost.
+
+    ``seconds`` are those since the run began, up to its report; 0 is unknown.
+    """
 
     run_id: str
     headline: str
@@ -383,6 +446,7 @@ class RunReport(Handle):
     counts: dict[str, int] = Field(default_factory=dict)
     promises: list[ProvenPromise] = Field(default_factory=list)
     stages: list[StageFigures] = Field(default_factory=list)
+    seconds: float = 0.0
 
 
 class TrainingDataset(Handle):

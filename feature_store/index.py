@@ -30,12 +30,12 @@ from feature_store.index_config import (
     RetrievalConfig,
     ServerConfig,
 )
+from feature_store.local_qdrant import open_local_qdrant
 from feature_store.settings import Settings
 from feature_store.versions import Version
 
 DENSE = "dense"
 SPARSE = "bm25"
-PARENT_ROLE = "parent"  # the payload's `role` of a point that has no vectors and is what a reader gets
 PAYLOAD_VERSION = 3
 CHUNKER_VERSION = 1  # to be raised whenever the same document and configuration give other chunks
 LOCAL_MODE_COMFORT = 20_000  # points; beyond, brute-force search gets slow
@@ -390,7 +390,7 @@ def _local(settings: Settings) -> QdrantClient:
         with warnings.catch_warnings():
             # We say ourselves, with the remedy, when a collection outgrows local mode.
             warnings.filterwarnings("ignore", message=".*recommended|.*Local mode|.*not recommended")
-            return QdrantClient(path=str(settings.qdrant_folder))
+            return open_local_qdrant(settings.qdrant_folder)
     except RuntimeError as error:
         if "already accessed" not in str(error):
             raise

@@ -120,14 +120,16 @@ STRATEGIES = ("sliding_window", "small_to_big", "multi_size")
 class EncoderConfig(Strict):
     """The embedding model: ``model`` is a name on the hub or a folder; prompts, limit and normalisation are its own.
 
-    ``precision`` ``auto`` takes bfloat16 where the processor has it in hardware, else float32. ``trust_remote_code``
-    is for models that bring their own code, such as gte-large.
+    ``precision`` ``auto`` takes bfloat16 where the hardware has it, else float32. ``batch_tokens`` is how many tokens a
+    forward pass takes at most (what the hardware likes, if it is None), ``batch_size`` how many texts (any number).
+    ``trust_remote_code`` is for models that bring their own code, such as gte-large.
     """
 
     model: Annotated[str, Field(min_length=1)] = "sentence-transformers/all-MiniLM-L6-v2"
     revision: str | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    batch_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     max_tokens: Annotated[int, Field(ge=16)] | None = None
     trust_remote_code: bool = False
 

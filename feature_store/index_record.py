@@ -6,14 +6,11 @@ before the first write of a load, cleared when the table of the new version is c
 died is never taken for the truth.
 """
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lance
 import pyarrow as pa
@@ -24,20 +21,14 @@ from feature_store import schema, tables
 from feature_store.errors import TerminalError
 from feature_store.files import write_json_atomically
 from feature_store.index import NOTHING, IndexMetadata, VersionName
-from feature_store.parts import read_part, remove_folder
+from feature_store.parts import Part, read_part, remove_folder
+from feature_store.points import DocumentPoints, KnownPoints, unpack
 from feature_store.rewriting import rewrite_table, without
 from feature_store.store import FeatureStore
 from feature_store.versions import Version
 
-ID_BYTES = 16
-HASH_BYTES = 8
 _CLOCK_SLACK_SECONDS = 5.0
-
-DocumentPoints = dict[bytes, bytes]
-"""The points of one document: chunk id (16 bytes) to the hash of its payload (8 bytes)."""
-
-KnownPoints = Callable[[Sequence[str]], Mapping[str, DocumentPoints]]
-"""Gives the points of those of the documents that the record knows."""
+_ROWS_AT_ONCE = 20_000  # 4 MB of ids and hashes where a document has five points
 
 Keep = Callable[[], None]
 """Keeps the right to write to the collection; called again and again during long work."""
@@ -124,7 +115,7 @@ class IndexRecord:
         """Forget what the collection holds: the next load writes everything anew. Without a note that is so already."""
         self.note_path.unlink(missing_ok=True)
 
-    def write(self, parts: Sequence[Path], keep: Keep) -> int:
+    def write(self, parts: Sequence[Part], keep: Keep) -> int:
         """Take in the rows of parts ``documents``; return the number of points that the collection must hold then.
 
         Nobody reads this Lance version of the table before `publish` names it. Rows that a load which died left in the
@@ -137,10 +128,10 @@ class IndexRecord:
             if self.table_path.exists():
                 shutil.rmtree(self.table_path)  # a damaged table could not be overwritten
             tables.create(self.table_path, schema.INDEX_RECORD, ["document_id"])
-        if parts:
-            rows = pa.RecordBatchReader.from_batches(schema.INDEX_RECORD, _batches(parts))
+        for rows in _groups(parts):
             tables.upsert(lance.dataset(str(self.table_path)), "document_id", rows)
             keep()
+        if parts:
             tables.maintain(lance.dataset(str(self.table_path)))
             keep()
             tables.flush(self.table_path, started)
@@ -216,29 +207,18 @@ def starting_point(
     return StartingPoint(since, note.table if is_certain else None)
 
 
-def payload_hash(payload: dict[str, Any]) -> bytes:
-    """Return 8 bytes that change with the payload, whatever the order of its keys."""
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=HASH_BYTES).digest()
-
-
-def pack(points: DocumentPoints) -> tuple[bytes, bytes]:
-    """Return the columns ``chunk_ids`` and ``payload_hashes`` for the points of a document."""
-    return b"".join(points), b"".join(points.values())
-
-
-def unpack(chunk_ids: bytes, payload_hashes: bytes) -> DocumentPoints:
-    """Return the points of a document from its two columns."""
-    return dict(zip(_pieces(chunk_ids, ID_BYTES), _pieces(payload_hashes, HASH_BYTES), strict=True))
-
-
-def _pieces(packed: bytes, size: int) -> Iterator[bytes]:
-    return (packed[start : start + size] for start in range(0, len(packed), size))
-
-
-def _batches(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+def _groups(parts: Sequence[Part]) -> Iterator[pa.Table]:
+    """Yield the rows of parts, so many at a time that memory stays flat and the table gets few versions by it."""
+    group: list[pa.Table] = []
+    rows = 0
     for part in parts:
-        yield from read_part(part).to_batches()
+        group.append(read_part(part))
+        rows += group[-1].num_rows
+        if rows >= _ROWS_AT_ONCE:
+            yield pa.concat_tables(group)
+            group, rows = [], 0
+    if group:
+        yield pa.concat_tables(group)
 
 
 def is_of_history(store: FeatureStore, newest: Version, name: VersionName) -> bool:

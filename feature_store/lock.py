@@ -1,7 +1,8 @@
 """One run at a time for each data folder.
 
 The operating system holds the lock, so it is gone with the process that took it, however that process ended; the note
-beside it only tells others who has it.
+beside it tells others who has it. Where each step of a run is a process of its own, as on Kubernetes, each takes the
+lock anew, and the note tells whether the folder still belongs to its run.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -21,28 +23,37 @@ from feature_store.versions import now
 _held: dict[Path, FileLock] = {}
 
 
-def acquire(data_dir: Path, purpose: str) -> None:
-    """Take the lock of a data folder for this process; taking it again is fine.
+def acquire(data_dir: Path, purpose: str, run_id: str | None = None) -> None:
+    """Take the lock of a data folder for this process; taking it again is fine. ``run_id`` is noted for `rejoin`.
 
     Raises:
         LockedError: if another process has it, naming that process and since when.
         ConfigurationError: if the folder cannot be written.
     """
+    if data_dir not in _held:
+        _held[data_dir] = _taken(data_dir)
+        _write_note(data_dir, purpose, run_id)
+
+
+def rejoin(data_dir: Path, purpose: str, run_id: str) -> None:
+    """Take the lock for a later step of a run whose first step took it, in this process or in one that has ended.
+
+    Raises:
+        LockedError: if another process has it, or another run has had it since.
+        ConfigurationError: if the folder cannot be written.
+    """
     if data_dir in _held:
         return
-    lock = FileLock(data_dir / "run.lock", thread_local=False)
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except OSError as error:
-        if isinstance(error, Timeout):
-            raise _locked(data_dir) from None
-        raise ConfigurationError(
-            f"The data folder {data_dir} cannot be used: {error.strerror}.",
-            "Set DATA_DIR to a folder that this user may write.",
-        ) from error
+    lock = _taken(data_dir)
+    before = _read_note(data_dir)
+    if before is None or before.get("run") != run_id:
+        lock.release()
+        raise LockedError(
+            f"Between two steps of run {run_id} another run took the data folder {data_dir}{_holder(data_dir)}.",
+            "Nothing is half done. Let the other run end, then start again; one schedule for a data folder is enough.",
+        )
     _held[data_dir] = lock
-    write_json_atomically(_note(data_dir), {"pid": os.getpid(), "since": now().isoformat(), "purpose": purpose})
+    _write_note(data_dir, purpose, run_id)
 
 
 def release(data_dir: Path) -> None:
@@ -69,6 +80,21 @@ def held(settings: Settings, purpose: str) -> Iterator[None]:
         release(settings.data_dir)
 
 
+def _taken(data_dir: Path) -> FileLock:
+    lock = FileLock(data_dir / "run.lock", thread_local=False)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise _locked(data_dir) from None
+        raise ConfigurationError(
+            f"The data folder {data_dir} cannot be used: {error.strerror}.",
+            "Set DATA_DIR to a folder that this user may write.",
+        ) from error
+    return lock
+
+
 def _locked(data_dir: Path) -> LockedError:
     return LockedError(
         f"Another run is working on {data_dir}{_holder(data_dir)}.", "Wait until it is over, then run again."
@@ -76,11 +102,21 @@ def _locked(data_dir: Path) -> LockedError:
 
 
 def _holder(data_dir: Path) -> str:
+    note = _read_note(data_dir)
+    return f": process {note['pid']}, {note['purpose']}, since {note['since']}" if note else ""
+
+
+def _write_note(data_dir: Path, purpose: str, run_id: str | None) -> None:
+    note = {"pid": os.getpid(), "since": now().isoformat(), "purpose": purpose, "run": run_id}
+    write_json_atomically(_note(data_dir), note)
+
+
+def _read_note(data_dir: Path) -> dict[str, Any] | None:
     try:
-        note = json.loads(_note(data_dir).read_text(encoding="utf-8"))
+        note: dict[str, Any] = json.loads(_note(data_dir).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""  # written a moment after the lock is taken
-    return f": process {note['pid']}, {note['purpose']}, since {note['since']}"
+        return None  # written a moment after the lock is taken
+    return note
 
 
 def _note(data_dir: Path) -> Path:

@@ -44,8 +44,12 @@ class HandleMaterializer(BaseMaterializer):
         return kinds
 
     def extract_metadata(self, data: Handle) -> dict[str, Any]:
-        """Return the handle's figures, flat."""
-        return {**figures_of(data)}
+        """Return the handle's figures, flat, without those that are 0.
+
+        ZenML writes each figure in two transactions: the many zeros of a run without changes would take a good part of
+        its time.
+        """
+        return {name: value for name, value in figures_of(data).items() if value != 0}
 
     def _path(self, name: str) -> str:
         return f"{self.uri}/{name}"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from feature_store.defaults import LATEST
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.files import write_json_atomically
 from feature_store.releases import list_releases, read_release
 from feature_store.versions import Version, newest_version, now, read_version
 
-LATEST = "latest"
 _NUMBER = re.compile(r"v?([0-9]+)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -6,6 +6,11 @@ from typing import Any, Literal
 
 TextFormat = Literal["markdown", "text"]
 
+# The states of a document in the feature store.
+LIVE = "live"
+DELETED = "deleted"
+REJECTED = "rejected"
+
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
@@ -57,6 +62,19 @@ class Reject:
     reason: str
     detail: str
     excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDocument:
+    """What the feature store knows of a document. ``state`` is live, deleted or rejected."""
+
+    source_hash: str
+    state: str
+    text_hash: str | None
+    content_hash: str | None
+    duplicate_of: str | None
+    added_in: int
+    changed_in: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,21 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lance
 import pyarrow as pa
 
-from feature_store import schema, tables, versions
+from feature_store import records, schema, tables, versions
 from feature_store.errors import TerminalError
+from feature_store.records import KnownDocument
 from feature_store.versions import Position, Version
 
-LIVE = "live"
-DELETED = "deleted"
-REJECTED = "rejected"
+LIVE, DELETED, REJECTED = records.LIVE, records.DELETED, records.REJECTED
 IS_LIVE = f"state = '{LIVE}'"  # as an SQL condition
+_ROWS_AT_ONCE = 512
+_LARGE_CHARACTERS = 32_000
+_BYTES_AHEAD = 32_000_000
 _KNOWN_COLUMNS = [
     "document_id",
     "source_hash",
@@ -33,17 +36,41 @@ _KNOWN_COLUMNS = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownDocument:
-    """What the store knows of a document. ``state`` is live, deleted or rejected."""
+@dataclass(frozen=True)
+class Knowledge:
+    """What one version knows of documents: its tables, opened once. Without tables it knows nothing.
 
-    source_hash: str
-    state: str
-    text_hash: str | None
-    content_hash: str | None
-    duplicate_of: str | None
-    added_in: int
-    changed_in: int
+    Opening them costs more than looking up a thousand documents, and they keep what they have read of their indexes.
+    """
+
+    documents: lance.LanceDataset | None = None
+    rejects: lance.LanceDataset | None = None
+
+    def of(self, document_ids: Iterable[str]) -> dict[str, KnownDocument]:
+        """Return what is known of these documents; a rejected one is known by its reject."""
+        wanted = list(document_ids)
+        found = {
+            row.pop("document_id"): KnownDocument(**row) for row in _look_up(self.documents, wanted, _KNOWN_COLUMNS)
+        }
+        for row in _look_up(self.rejects, wanted, ["document_id", "source_hash", "rejected_in"]):
+            before = found.get(row["document_id"])
+            added_in = before.added_in if before else row["rejected_in"]
+            found[row["document_id"]] = KnownDocument(
+                row["source_hash"], REJECTED, None, None, None, added_in, row["rejected_in"]
+            )
+        return found
+
+    def source_ids(self, document_ids: Sequence[str]) -> dict[str, str]:
+        """Return the source id of each of these documents that is held, live or as a reject."""
+        columns = ["document_id", "source_id"]
+        rows = _look_up(self.documents, document_ids, [*columns, "state"])
+        live = {row["document_id"]: row["source_id"] for row in rows if row["state"] == LIVE}
+        rejects = _look_up(self.rejects, document_ids, columns)
+        return live | {row["document_id"]: row["source_id"] for row in rejects}
+
+    def rejects_of(self, document_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the rows of the rejects of these documents, as far as there are any."""
+        return {row["document_id"]: row for row in _look_up(self.rejects, document_ids, schema.REJECTS.names)}
 
 
 @dataclass(frozen=True)
@@ -87,24 +114,14 @@ class FeatureStore:
         """Return the table of rejects as it was at ``version``."""
         return _opened(table_path(self.folder, "rejects", version.generation), version.rejects_version)
 
-    def known(self, document_ids: Iterable[str]) -> dict[str, KnownDocument]:
-        """Return what is known of these documents; a rejected one is known by its reject."""
+    def knowledge(self) -> Knowledge:
+        """Open the newest version for look-ups: what is published later is not seen by them."""
         newest = self.newest()
-        if newest is None:
-            return {}
-        wanted = list(document_ids)
-        found = {
-            row.pop("document_id"): KnownDocument(**row)
-            for row in tables.look_up(self.documents(newest), "document_id", wanted, _KNOWN_COLUMNS)
-        }
-        columns = ["document_id", "source_hash", "rejected_in"]
-        for row in tables.look_up(self.rejects(newest), "document_id", wanted, columns):
-            before = found.get(row["document_id"])
-            added_in = before.added_in if before else row["rejected_in"]
-            found[row["document_id"]] = KnownDocument(
-                row["source_hash"], REJECTED, None, None, None, added_in, row["rejected_in"]
-            )
-        return found
+        return Knowledge() if newest is None else Knowledge(self.documents(newest), self.rejects(newest))
+
+    def known(self, document_ids: Iterable[str]) -> dict[str, KnownDocument]:
+        """Return what the newest version knows of these documents; a rejected one is known by its reject."""
+        return self.knowledge().of(document_ids)
 
     def document_ids(self, category: str) -> Iterator[pa.Array]:
         """Yield the ids of a category's live and rejected documents, in batches of strings."""
@@ -121,9 +138,22 @@ class FeatureStore:
     def changes(
         self, since: int, version: Version, categories: Sequence[str], columns: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of ``categories`` written after ``since`` and up to ``version``, tombstones included."""
+        """Yield the rows of ``categories`` written after ``since`` and up to ``version``, tombstones included.
+
+        Large documents come last, one by one: Lance counts the rows of a batch, not their bytes.
+        """
         table = self.documents(version)
-        yield from table.scanner(columns=columns, filter=_changed(since, categories), batch_size=512).to_batches()
+        for size, rows in ((f"<= {_LARGE_CHARACTERS}", _ROWS_AT_ONCE), (f"> {_LARGE_CHARACTERS}", 1)):
+            condition = f"{_changed(since, categories)} AND characters {size}"
+            scanner = table.scanner(
+                columns=columns,
+                filter=condition,
+                batch_size=rows,
+                batch_readahead=1,
+                fragment_readahead=1,
+                io_buffer_size=_BYTES_AHEAD,
+            )
+            yield from scanner.to_batches()
 
     def count_changes(self, since: int, version: Version, categories: Sequence[str]) -> int:
         """Return the number of rows that ``changes`` would yield."""
@@ -154,6 +184,12 @@ class FeatureStore:
 def table_path(folder: Path, name: str, generation: int) -> Path:
     """Return where the table ``documents`` or ``rejects`` of a generation is."""
     return folder / (f"{name}.{generation}.lance" if generation else f"{name}.lance")
+
+
+def _look_up(
+    table: lance.LanceDataset | None, document_ids: Iterable[str], columns: list[str]
+) -> Iterator[dict[str, Any]]:
+    return iter(()) if table is None else tables.look_up(table, "document_id", document_ids, columns)
 
 
 def _changed(since: int, categories: Sequence[str]) -> str:

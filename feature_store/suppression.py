@@ -7,11 +7,13 @@ still has of such a document is neither stored nor hashed: it becomes a reject t
 import json
 from collections.abc import Iterable
 from pathlib import Path
-
-from lance import LanceDataset
+from typing import TYPE_CHECKING
 
 from feature_store.files import write_json_atomically
 from feature_store.versions import now
+
+if TYPE_CHECKING:
+    from lance import LanceDataset  # which costs a worker that only compares 100 MB
 
 FORGOTTEN = "forgotten"
 """The reason of such a reject. It also takes the place of the hash of its fields: no edit makes it another one."""
@@ -35,7 +37,7 @@ def suppression_path(folder: Path) -> Path:
     return folder / "suppressed.json"
 
 
-def count_forgotten(rejects: LanceDataset, category: str) -> int:
+def count_forgotten(rejects: "LanceDataset", category: str) -> int:
     """Return how many rejects of a category are there only because the document is on the list."""
     return int(rejects.count_rows(filter=f"category = '{category}' AND reason = '{FORGOTTEN}'"))
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from feature_store.config import REPOSITORY, read_parameters, validated
+from feature_store.config import read_parameters, validated
+from feature_store.defaults import DEFAULT_TRAINING_CONFIG
 from feature_store.errors import ConfigurationError
 from feature_store.strict import Name, Strict
 
-DEFAULT_TRAINING_CONFIG = REPOSITORY / "configs" / "training.yaml"
 _SHARE_TOLERANCE = 1e-6
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -77,6 +77,10 @@ class VectorTable:
         tables.maintain(self._table())
         tables.forget_old_versions(self._table())
 
+    def merge_small_fragments(self) -> None:
+        """Keep look-ups quick while very many vectors are stored; older versions stay, somebody may be reading them."""
+        tables.maintain(self._table())
+
     def _table(self) -> lance.LanceDataset:
         return lance.dataset(str(self.path))
 

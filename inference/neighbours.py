@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from qdrant_client import QdrantClient, models
 
-from feature_store.index import PARENT_ROLE
 from feature_store.index_config import SmallToBigConfig
+from feature_store.points import PARENT_ROLE
 from inference.candidates import asking
 from inference.merging import Passage, Piece
 from inference.snapshot import Snapshot

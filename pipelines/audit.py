@@ -282,7 +282,7 @@ def _examine(
     lacking = audit_payload_indexes(client, collection, metadata, fields)
     documents = audit_documents(place.store, version, metadata.categories, record, note.table)
     truth = load_truth(metadata, place.settings.vectors_folder)
-    with progress(f"auditing {collection}", count_points(client, collection)) as advance:
+    with progress(f"auditing {collection}", count_points(client, collection), "point") as advance:
         if quick:
             points = audit_ids(client, record, note.table, advance)
         else:

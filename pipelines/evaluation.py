@@ -11,10 +11,11 @@ from zenml.enums import ExecutionMode
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from inference.evaluation.config import EvaluationConfig, load_evaluation_config
+from pipelines.light import LightPipeline
 from steps.evaluate.step import evaluate_retrieval
 
 
-class CheckedEvaluationPipeline(Pipeline):
+class CheckedEvaluationPipeline(LightPipeline):
     """A pipeline that refuses a configuration file with misspelt keys, which ZenML would ignore in silence."""
 
     def with_options(self, *args: Any, **options: Any) -> Pipeline:

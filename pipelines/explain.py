@@ -20,7 +20,7 @@ from feature_store.settings import Settings
 from feature_store.store import LIVE, FeatureStore, open_feature_store
 from feature_store.suppression import FORGOTTEN, read_suppressed
 from feature_store.versions import Version, version_numbers
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract.compare import is_marked_deleted
 from steps.extract.fields import encode_fields, mapped_fields, source_hash
 from steps.extract.ids import raw_ids

@@ -19,9 +19,10 @@ from feature_store.config import (
 from feature_store.errors import PlanOutdatedError
 from feature_store.index_config import IndexConfig
 from feature_store.settings import load_settings
+from pipelines.light import LightPipeline
 from pipelines.serve import serve
 from steps.chunk.step import chunk
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.clean.step import clean
 from steps.embed.step import embed
 from steps.extract.step import extract
@@ -34,7 +35,7 @@ _NO_OPTIONS = RunOptions()
 _EXECUTOR = ExecutorConfig()
 
 
-class CheckedPipeline(Pipeline):
+class CheckedPipeline(LightPipeline):
     """A pipeline that refuses a configuration file with misspelt keys, which ZenML would ignore in silence."""
 
     def with_options(self, *args: Any, **options: Any) -> Pipeline:

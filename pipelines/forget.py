@@ -42,7 +42,7 @@ from feature_store.journal import (
     read_erasure,
     save_erasure,
 )
-from feature_store.parts import remove_folder
+from feature_store.parts import folders_in, remove_folder
 from feature_store.rewriting import only, rewrite_table
 from feature_store.settings import Settings
 from feature_store.store import open_feature_store
@@ -307,7 +307,7 @@ class _Forgetting:
     def _erase_from_files(self) -> None:
         for unfinished in list(self.settings.data_dir.rglob(".*.json.[0-9]*")):
             unfinished.unlink(missing_ok=True)  # of a process that died while it wrote
-        for folder in _children(self.settings.runs_folder):
+        for folder in {*folders_in(self.settings.runs_folder), *folders_in(self.settings.work_folder)}:
             self.counts["folders of part files"] += 1
             remove_folder(folder)
         for path in self._text_files():

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qdrant_client import QdrantClient
 
 from feature_store import schema, tables
-from feature_store.config import PipelineConfig, PlanReference, RunOptions
+from feature_store.config import ExecutorConfig, PipelineConfig, PlanReference, RunOptions
 from feature_store.encoders import Encoder, load_encoder
 from feature_store.errors import ConfigurationError, PreflightError
+from feature_store.executors.interface import Executor
+from feature_store.executors.opening import open_executor
 from feature_store.handles import Chunks, RawDocuments
 from feature_store.index import (
     NOTHING,
@@ -25,15 +27,16 @@ from feature_store.index import (
 )
 from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord, StartingPoint, starting_point
-from feature_store.parts import list_parts, read_part
+from feature_store.parts import Part, list_parts, read_part
 from feature_store.settings import Settings
 from feature_store.store import DELETED, FeatureStore, open_feature_store
 from feature_store.vectors import VectorTable, vectors_path
 from feature_store.versions import Version, now
 from pipelines.throughput import Throughput, read_throughput
 from steps.chunk.apply import COLUMNS, chunk_changes
+from steps.chunk.tokens import tokens_of
 from steps.clean.apply import clean_parts, total_counts
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, capture_categories
 from steps.preflight.checks import check_warehouse
 from warehouse.connection import open_warehouse
@@ -121,11 +124,11 @@ def make_plan(settings: Settings, config: PipelineConfig) -> Plan:
         raise PreflightError(problems)
     store = open_feature_store(settings.feature_store_folder)
     newest = store.newest()
-    with TemporaryDirectory(prefix="feature-pipeline-plan-") as name:
+    with TemporaryDirectory(prefix="feature-pipeline-plan-") as name, open_executor(_local(config.executor)) as workers:
         folder = Path(name)
         raw = _capture(settings, config, store, folder / "raw")
-        categories = _clean(store, config, raw, folder)
-        indexes = _plan_indexes(settings, config, store, folder)
+        categories = _clean(store, config, raw, folder, workers)
+        indexes = _plan_indexes(settings, config, store, folder, workers)
     return Plan(
         made_at=now(),
         version=newest.number if newest else 0,
@@ -163,8 +166,15 @@ def _capture(settings: Settings, config: PipelineConfig, store: FeatureStore, fo
         return capture_categories(database, store, config.categories, policy, folder)
 
 
-def _clean(store: FeatureStore, config: PipelineConfig, raw: RawDocuments, folder: Path) -> list[CategoryPlan]:
-    outcomes = clean_parts(store, raw, config.categories, config.cleaning, folder)
+def _local(executor: ExecutorConfig) -> ExecutorConfig:
+    # The folder of a plan is on this machine: a cluster does not reach it.
+    return executor if executor.kind == "local" else ExecutorConfig()
+
+
+def _clean(
+    store: FeatureStore, config: PipelineConfig, raw: RawDocuments, folder: Path, executor: Executor
+) -> list[CategoryPlan]:
+    outcomes = clean_parts(store, raw, config.categories, config.cleaning, folder, executor)
     plans = []
     for name, capture in raw.captures.items():
         totals = total_counts(raw.categories[name], outcomes[name]).model_dump(exclude={"newly_rejected"})
@@ -173,16 +183,23 @@ def _clean(store: FeatureStore, config: PipelineConfig, raw: RawDocuments, folde
     return plans
 
 
-def _plan_indexes(settings: Settings, config: PipelineConfig, store: FeatureStore, folder: Path) -> list[IndexPlan]:
+def _plan_indexes(
+    settings: Settings, config: PipelineConfig, store: FeatureStore, folder: Path, executor: Executor
+) -> list[IndexPlan]:
     with ExitStack() as stack:
         # Opening local mode would make its folder.
         is_there = settings.qdrant_url is not None or settings.qdrant_folder.is_dir()
         client = stack.enter_context(open_qdrant(settings)) if is_there else None
-        return [_plan_index(settings, client, store, index, folder) for index in config.indexes]
+        return [_plan_index(settings, client, store, index, folder, executor) for index in config.indexes]
 
 
 def _plan_index(
-    settings: Settings, client: QdrantClient | None, store: FeatureStore, index: IndexConfig, folder: Path
+    settings: Settings,
+    client: QdrantClient | None,
+    store: FeatureStore,
+    index: IndexConfig,
+    folder: Path,
+    executor: Executor,
 ) -> IndexPlan:
     encoder, newest = load_encoder(index.encoder), store.newest()
     collection, start, known, metadata = None, StartingPoint(NOTHING), None, None
@@ -200,7 +217,8 @@ def _plan_index(
         version=store.next_number(),
     )
     rows = _coming_rows(store, newest, start, index, folder)
-    chunks = chunk_changes(rows, index.chunking, encoder.token_spans, encoder.token_limit, handle, known, _quietly)
+    tokens, limit = tokens_of(encoder), encoder.token_limit
+    chunks = chunk_changes(rows, index.chunking, tokens, limit, handle, known, _quietly, executor)
     embed, reuse = _count_texts(settings, encoder, chunks)
     return IndexPlan(
         index=index.name,
@@ -238,7 +256,7 @@ def _coming_rows(
 _TOMBSTONE = pa.schema([pa.field(name, schema.DOCUMENTS.field(name).type) for name in COLUMNS])
 
 
-def _written_rows(part: Path, index: IndexConfig, number: int) -> pa.Table:
+def _written_rows(part: Part, index: IndexConfig, number: int) -> pa.Table:
     rows = read_part(part)
     is_ours = pc.is_in(rows.column("category"), value_set=pa.array(index.categories))
     return rows.filter(pc.and_(is_ours, pc.equal(rows.column("changed_in"), number))).select(COLUMNS)

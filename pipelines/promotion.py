@@ -274,5 +274,5 @@ def _workplace(client: QdrantClient, settings: Settings, config: PipelineConfig)
     if newest is None:
         raise TerminalError("The feature store has no version yet.", "Run the feature pipeline.")
     documents = CleanedDocuments(folder=settings.feature_store_folder, version=newest.number)
-    folder = settings.runs_folder / "promotion"
+    folder = settings.work_folder / "promotion"
     return Workplace(client, settings, documents, config.indexes, config.categories, folder, load_encoder)

@@ -21,8 +21,9 @@ from feature_store.exports import ExportRecord, list_exports, save_export
 from feature_store.handles import CleanedDocuments
 from feature_store.index import CHUNKER_VERSION, PAYLOAD_VERSION, index_fingerprint, open_qdrant, physical_name, scroll
 from feature_store.index_config import IndexConfig
-from feature_store.index_record import IndexRecord, payload_hash
+from feature_store.index_record import IndexRecord
 from feature_store.parts import remove_folder
+from feature_store.points import payload_hash
 from feature_store.releases import Release, ReleasedIndex, read_release
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
@@ -125,7 +126,7 @@ def _rebuild_exports(
     settings: Settings, store: FeatureStore, release: Release, version: Version, output: Path | None
 ) -> tuple[dict[str, Path], list[Comparison]]:
     # Nothing is left in the data folder: an erasure would not know of it.
-    passing = settings.runs_folder / f"rebuild-{release.name}"
+    passing = settings.work_folder / f"rebuild-{release.name}"
     folders = {export_id: (output or passing / "exports") / export_id for export_id in release.exports}
     places: dict[str, Path] = {}
     comparisons = []
@@ -235,7 +236,7 @@ def _rebuild_index(
     index = IndexConfig.model_validate(released.config).model_copy(
         update={"name": copy_name(released.index, release)}  # no name that a configuration could have
     )
-    folder = settings.runs_folder / f"rebuild-{release}"
+    folder = settings.work_folder / f"rebuild-{release}"
     remove_folder(folder)
     documents = CleanedDocuments(folder=settings.feature_store_folder, version=version.number)
     place = Workplace(client, settings, documents, [index], categories, folder, load_encoder)

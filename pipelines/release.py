@@ -11,6 +11,7 @@ from qdrant_client import QdrantClient, models
 
 from feature_store import lock
 from feature_store.config import PipelineConfig
+from feature_store.defaults import LATEST
 from feature_store.digests import documents_digest, file_digest, points_digest
 from feature_store.encoders import load_encoder
 from feature_store.errors import ReconciliationError, TerminalError
@@ -30,13 +31,13 @@ from feature_store.index import (
 )
 from feature_store.index_config import IndexConfig
 from feature_store.index_record import IndexRecord
-from feature_store.names import LATEST, find_version, require_new_name
+from feature_store.names import find_version, require_new_name
 from feature_store.parts import remove_folder
 from feature_store.releases import Release, ReleasedIndex, delete_release, read_release, save_release
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
 from feature_store.versions import Version, now, read_version
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 
 State = Literal["unchanged", "moved on", "changed", "gone"]
 _PACKAGES = ("rag-feature-pipeline", "pylance", "pyarrow", "qdrant-edge-py", "sentence-transformers", "torch")

@@ -27,8 +27,8 @@ from feature_store.index import (
     retrying,
     write_metadata,
 )
-from feature_store.index_record import DocumentPoints
 from feature_store.parts import count_rows, list_parts, remove_folder
+from feature_store.points import DocumentPoints
 from feature_store.progress import progress
 from feature_store.serving import promote
 from feature_store.settings import Settings
@@ -45,6 +45,7 @@ from pipelines.audit import (
     opened_place,
 )
 from steps.chunk.apply import COLUMNS, chunk_changes
+from steps.chunk.tokens import tokens_of
 from steps.embed.apply import embed_chunks
 from steps.load.audit_collection import ALIAS, Finding, audit_alias, audit_payload_indexes
 from steps.load.audit_points import Difference, check_points
@@ -141,7 +142,7 @@ def _write_again(
     Raises:
         ReconciliationError: if the documents do not give these points.
     """
-    folder = place.settings.runs_folder / f"repair-{examined.record.collection}"
+    folder = place.settings.work_folder / f"repair-{examined.record.collection}"
     remove_folder(folder)
     try:
         chunks = _chunk_again(place, examined, wrong, encoder, folder)
@@ -178,8 +179,8 @@ def _chunk_again(
 
     rows = _rows(place.store.documents(version), documents)
     chunking, limit = metadata.chunking_config(), encoder.token_limit
-    with progress(f"chunking for {metadata.index}", len(documents)) as advance:
-        chunks = chunk_changes(rows, chunking, encoder.token_spans, limit, handle, right_points, advance)
+    with progress(f"chunking for {metadata.index}", len(documents), "document") as advance:
+        chunks = chunk_changes(rows, chunking, tokens_of(encoder), limit, handle, right_points, advance)
     if chunks.new + chunks.new_parents != len(ids) or chunks.moved or chunks.moved_parents or chunks.stale:
         raise ReconciliationError(
             f"The documents of version {version.number} give other chunks than the record of {handle.collection} has.",
@@ -196,7 +197,8 @@ def _rows(table: lance.LanceDataset, documents: Sequence[str]) -> Iterator[pa.Re
 
 def _upsert(client: QdrantClient, collection: str, folder: Path, lease: HeldLease) -> int:
     parents, embedded = list_parts(folder, "parents"), list_parts(folder, "embedded")
-    with flushed_once(client, collection), progress(f"repairing {collection}", count_rows(parents + embedded)) as bar:
+    total = count_rows(parents + embedded)
+    with flushed_once(client, collection), progress(f"repairing {collection}", total, "point") as bar:
 
         def done(units: int) -> None:
             bar(units)

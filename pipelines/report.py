@@ -4,8 +4,10 @@ It holds figures and names only, no text of a document.
 """
 
 import webbrowser
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +15,7 @@ from feature_store import versions
 from feature_store.config import PipelineConfig
 from feature_store.errors import ConfigurationError, PipelineError
 from feature_store.exports import ExportRecord, list_exports
+from feature_store.handles import ResourceUse
 from feature_store.history import list_versions
 from feature_store.quality import Profile, read_profiles
 from feature_store.settings import Settings
@@ -45,6 +48,17 @@ class _PastBranch(BaseModel):
     removed: int = 0
 
 
+class _PastStage(BaseModel):
+    """What is read again of a stage; releases before this one did not note it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    seconds: float = 0.0
+    tokens: int = 0
+    gemm_share: float | None = None
+    use: ResourceUse = Field(default_factory=ResourceUse)
+
+
 class _PastRun(BaseModel):
     """The part of a run's summary that is told, whichever release wrote it."""
 
@@ -56,10 +70,15 @@ class _PastRun(BaseModel):
     version_before: int | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     indexes: list[_PastBranch] = Field(default_factory=list)
+    stages: list[_PastStage] = Field(default_factory=list)
 
 
 class RunRow(BaseModel):
-    """One run: seconds by stage; texts embedded and reused, points written, updated and removed, of all indexes."""
+    """One run: seconds by stage; texts embedded and reused, points written, updated and removed, of all indexes.
+
+    ``token_rate`` is tokens a second while embedding, ``gemm_share`` the part of the speed of matrix multiplication
+    that this reached, ``peak_memory`` the most that the process had in memory, in bytes. None is not known.
+    """
 
     run_id: str
     finished_at: datetime
@@ -71,6 +90,9 @@ class RunRow(BaseModel):
     written: int
     updated: int
     removed: int
+    token_rate: float | None = None
+    gemm_share: float | None = None
+    peak_memory: int | None = None
 
 
 class ExportRow(BaseModel):
@@ -197,7 +219,19 @@ def _run(run: _PastRun) -> RunRow:
         made_a_version=run.version != run.version_before,
         seconds=run.seconds,
         **{field: sum(getattr(branch, field) for branch in run.indexes) for field in fields},
+        **_speed(run.stages),
     )
+
+
+def _speed(stages: Sequence[_PastStage]) -> dict[str, Any]:
+    embedding = [stage for stage in stages if stage.tokens and stage.seconds]
+    seconds = sum(stage.seconds for stage in embedding)
+    shared = [(stage.seconds, stage.gemm_share) for stage in embedding if stage.gemm_share is not None]
+    return {
+        "token_rate": sum(stage.tokens for stage in embedding) / seconds if embedding else None,
+        "gemm_share": sum(time * share for time, share in shared) / sum(time for time, _ in shared) if shared else None,
+        "peak_memory": max((stage.use.peak_memory for stage in stages), default=0) or None,
+    }
 
 
 def _indexes(settings: Settings, config: PipelineConfig, notes: list[str]) -> list[IndexStatus] | None:

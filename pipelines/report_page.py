@@ -8,10 +8,12 @@ from typing import Any
 
 from feature_store.views.charts import without_labels
 from feature_store.views.page import STYLE, cards, html_table, note
+from feature_store.views.profile import megabytes
 from feature_store.views.text import counted, shown
-from pipelines.report import CHANGES, Report
+from pipelines.report import CHANGES, Report, RunRow
 
 ROWS = 100  # the newest ones, in a table
+_SPEED = ("tokens/s", "of GEMM speed", "peak memory")
 _STYLE = """
 body{max-width:1040px;padding:36px 28px 64px}h1{font-size:28px}h2{font-size:20px;margin:0 0 4px}
 nav{position:sticky;top:0;background:Canvas;border-bottom:1px solid var(--line);margin:20px 0 8px;padding:10px 0;
@@ -118,18 +120,35 @@ def _runs(report: Report, figures: Mapping[str, str]) -> str:
         return note("No run has finished yet.")
     stages = list(dict.fromkeys(stage for row in report.runs for stage in row.seconds))
     work = ("embedded", "reused", "written", "updated", "removed")
-    header = ["finished (UTC)", "version", "made it", *work, *(f"{stage}, s" for stage in stages)]
-    rows = [
+    newest = list(reversed(report.runs[-ROWS:]))
+    done = [
         [
-            f"{row.finished_at:%Y-%m-%d %H:%M}",
+            _finished(row),
             row.version,
             "yes" if row.made_a_version else "",
             *(getattr(row, name) for name in work),
-            *(row.seconds.get(stage, 0.0) for stage in stages),
         ]
-        for row in reversed(report.runs[-ROWS:])
+        for row in newest
     ]
-    return _both(figures, ("seconds", "texts"), _table(header, rows, len(report.runs), "run"))
+    cost = [
+        [
+            _finished(row),
+            *(row.seconds.get(stage, 0.0) for stage in stages),
+            "" if row.token_rate is None else round(row.token_rate),
+            "" if row.gemm_share is None else f"{row.gemm_share:.0%}",
+            megabytes(row.peak_memory or 0),
+        ]
+        for row in newest
+    ]
+    tables = [
+        _table(["finished (UTC)", "version", "made it", *work], done, len(report.runs), "run"),
+        _folded("What they cost", html_table(["finished (UTC)", *(f"{stage}, s" for stage in stages), *_SPEED], cost)),
+    ]
+    return _both(figures, ("seconds", "texts"), "".join(tables))
+
+
+def _finished(row: RunRow) -> str:
+    return f"{row.finished_at:%Y-%m-%d %H:%M}"
 
 
 def _indexes(report: Report, _figures: Mapping[str, str]) -> str:
@@ -210,7 +229,11 @@ def _both(figures: Mapping[str, str], names: tuple[str, ...], table: str) -> str
 
 def _table(header: list[str], rows: list[list[Any]], total: int, noun: str) -> str:
     told = counted(total, noun) if total <= ROWS else f"The newest {ROWS:,} of {counted(total, noun)}"
-    return f"<details><summary>{shown(told)} as a table</summary>{html_table(header, rows)}</details>"
+    return _folded(f"{told} as a table", html_table(header, rows))
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{shown(title)}</summary>{content}</details>"
 
 
 def _figure(name: str, svg: str) -> str:

@@ -5,7 +5,8 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from feature_store.config import DEFAULT_CONFIG, RunOptions, load_config
+from feature_store.config import RunOptions, load_config
+from feature_store.defaults import DEFAULT_CONFIG
 from feature_store.errors import PipelineError, TerminalError
 from feature_store.settings import Settings
 from steps.report.summary import RunSummary

@@ -1,6 +1,5 @@
 """The ZenML step that decides, after all loads, which collection of each index serves."""
 
-import time
 from typing import Annotated
 
 from loguru import logger
@@ -13,8 +12,9 @@ from feature_store.handles import CleanedDocuments, IndexReport, ServingReport
 from feature_store.index import open_qdrant
 from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
+from feature_store.profile import Meter
 from pipelines.serving import Workplace, serve_index
-from steps.runtime import start_step
+from steps.runtime import start_stage
 
 
 @step(enable_cache=False, output_materializers=HandleMaterializer)
@@ -26,8 +26,8 @@ def serve(
     executor: ExecutorConfig,
 ) -> Annotated[ServingReport, "serving_report"]:
     """Promote each newly built collection through its gate, or bring the one that serves to the newest version too."""
-    settings, run_folder = start_step()
-    started = time.monotonic()
+    settings, run_folder = start_stage()
+    meter = Meter()
     if not indexes:
         return ServingReport()
     with open_qdrant(settings) as client, open_executor(executor) as workers:
@@ -36,4 +36,4 @@ def serve(
         served = [serve_index(place, index, report) for index, report in zip(indexes, index_reports, strict=True)]
     for item in served:
         logger.info("{}: {} serves, at version {}", item.index, item.collection, item.version)
-    return ServingReport(indexes=served, seconds=time.monotonic() - started)
+    return ServingReport(indexes=served, **meter.read())

@@ -32,6 +32,7 @@ from feature_store.index import (
 )
 from feature_store.index_config import EncoderConfig, IndexConfig, SparseConfig
 from feature_store.index_record import IndexRecord, starting_point
+from feature_store.parts import Folder
 from feature_store.payload_schema import indexed_fields
 from feature_store.serving import note_promotion, promote, settle
 from feature_store.settings import Settings
@@ -57,7 +58,7 @@ class Workplace:
     documents: CleanedDocuments
     indexes: Sequence[IndexConfig]
     categories: Sequence[CategoryConfig]
-    folder: Path
+    folder: Folder
     load_encoder: Callable[[EncoderConfig], Encoder]
     executor: Executor = HERE
 

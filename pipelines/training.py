@@ -13,19 +13,21 @@ from zenml.enums import ExecutionMode
 from zenml.models import ArtifactVersionResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from feature_store.defaults import LATEST
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import ExportFormat
 from feature_store.handles import CleanedDocuments
-from feature_store.names import LATEST, find_version
+from feature_store.names import find_version
 from feature_store.settings import load_settings
 from feature_store.training import TrainingConfig, load_training_config, validate_training
 from feature_store.versions import Version
+from pipelines.light import LightPipeline
 from steps.export.step import make_training_dataset
 
 _DEFAULTS = TrainingConfig()
 
 
-class CheckedTrainingPipeline(Pipeline):
+class CheckedTrainingPipeline(LightPipeline):
     """A pipeline that refuses a configuration file with misspelt keys, which ZenML would ignore in silence."""
 
     def with_options(self, *args: Any, **options: Any) -> Pipeline:

@@ -11,7 +11,7 @@ from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from pipelines.follow import WatchStatus, follow
 from pipelines.run import run_feature_pipeline
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, find_waiting
 from steps.report.summary import RunSummary
 from warehouse.connection import open_warehouse

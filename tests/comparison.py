@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from qdrant_client import QdrantClient
 
-from feature_store.index import DENSE, SPARSE, serving_collection
+from feature_store.index import serving_collection, vector_names
 from tests.flow import Document, Flow
 
 # What depends on the order in which things became known, or on the number of runs.
@@ -52,12 +52,14 @@ def read_points(client: QdrantClient, collection: str) -> Points:
     records, following = client.scroll(collection, limit=10_000_000, with_payload=True, with_vectors=True)
     assert following is None
     records.sort(key=lambda record: str(record.id))
-    vectors: list[Any] = [record.vector for record in records]
-    return Points(
-        {str(record.id): dict(record.payload or {}) for record in records},
-        np.array([vector[DENSE] for vector in vectors], np.float32),
-        [dict(zip(vector[SPARSE].indices, vector[SPARSE].values, strict=True)) for vector in vectors],
-    )
+    payloads = {str(record.id): dict(record.payload or {}) for record in records}
+    dense, sparse = [], []
+    for record, payload in zip(records, payloads.values(), strict=True):
+        vectors: Any = record.vector
+        dense_name, sparse_name = vector_names(payload.get("size"))
+        dense.append(vectors[dense_name])
+        sparse.append(dict(zip(vectors[sparse_name].indices, vectors[sparse_name].values, strict=True)))
+    return Points(payloads, np.array(dense, np.float32), sparse)
 
 
 def differences(ours: State, theirs: State) -> list[str]:

@@ -1,6 +1,7 @@
 """Isolation for all tests: no network, no model hub, a ZenML store of their own, no settings of the developer."""
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -13,11 +14,14 @@ hypothesis.settings.load_profile("calm")
 
 _ISOLATED = Path(tempfile.mkdtemp(prefix="feature-pipeline-tests-"))
 
-# Before zenml or the hub's client are imported: both read the environment once.
+# Before zenml, Ray or the hub's client are imported: they read the environment once.
 os.environ.update(
     {
         "ENV_FILE": str(_ISOLATED / "none.env"),  # never a developer's own
         "HF_HUB_OFFLINE": "1",
+        "RAY_AUTH_MODE": "token",  # a cluster of the tests listens beyond this machine
+        "RAY_AUTH_TOKEN": secrets.token_hex(),
+        "RAY_USAGE_STATS_ENABLED": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "ZENML_CUSTOM_SOURCE_ROOT": str(Path(__file__).resolve().parents[1]),  # a worker of pytest has no main module
         "ZENML_CONFIG_PATH": str(_ISOLATED / "zenml"),
@@ -27,7 +31,16 @@ os.environ.update(
         "ZENML_LOGGING_VERBOSITY": "WARN",
     }
 )
-for name in ("MONGO_URI", "MONGO_DATABASE", "QDRANT_URL", "QDRANT_API_KEY", "DATA_DIR", "MINIMUM_FREE_DISK_MB"):
+_SETTINGS = (
+    "DATA_DIR",
+    "MINIMUM_FREE_DISK_MB",
+    "MONGO_DATABASE",
+    "MONGO_URI",
+    "PARTS_URI",
+    "QDRANT_API_KEY",
+    "QDRANT_URL",
+)
+for name in (*_SETTINGS, "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
 from feature_store.settings import Settings  # noqa: E402

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from qdrant_client import QdrantClient
 from feature_store.commit import CategoryShares, RunDescription
 from feature_store.config import PipelineConfig, validate_parameters
 from feature_store.encoders import Encoder, load_encoder, load_sparse_encoder
+from feature_store.executors.here import HERE
+from feature_store.executors.interface import Executor
 from feature_store.handles import Chunks, CleanedDocuments, Embeddings, IndexReport, RawDocuments, ServingReport
 from feature_store.index import configured_collection
 from feature_store.index_config import EncoderConfig, IndexConfig
@@ -22,7 +25,7 @@ from feature_store.vectors import VectorTable
 from pipelines.serving import Workplace, serve_index
 from steps.chunk.apply import chunk_index
 from steps.clean.apply import clean_changes
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.embed.apply import embed_chunks
 from steps.extract.apply import CapturePolicy, capture_category, capture_pages
 from steps.load.apply import bring_to_version
@@ -86,6 +89,7 @@ class Flow:
         self.store = open_feature_store(self.settings.feature_store_folder)
         self.wrap_encoder: Callable[[Encoder], Any] = lambda encoder: encoder
         self.load_encoder: Callable[[EncoderConfig], Any] = load_encoder
+        self.executor: Executor = HERE
         self._runs = count()
 
     def run(self, source: Source) -> Run:
@@ -137,7 +141,8 @@ class Flow:
         with pytest.MonkeyPatch.context() as patch:
             if check is not None:
                 patch.setattr("steps.clean.apply.refuse_too_many_rejects", lambda shares, cleaning: check(shares))
-            return clean_changes(self.store, raw, config.categories, config.cleaning, folder, run, accepted)
+            with_rules = (config.categories, config.cleaning)
+            return clean_changes(self.store, raw, *with_rules, folder, run, accepted, self.executor)
 
     def bring(self, cleaned: CleanedDocuments, index: IndexConfig) -> IndexRun:
         """Chunk, embed and load what one index has not seen."""
@@ -154,14 +159,16 @@ class Flow:
         """Cut what changed since the version of the index into chunks."""
         encoder, collection = self.load_encoder(index.encoder), self.collection(cleaned, index)
         folder = self.settings.runs_folder / str(next(self._runs)) / index.name
-        return chunk_index(self.client, self.settings.indexes_folder, cleaned, index, encoder, collection, folder)
+        place = self.settings.indexes_folder
+        return chunk_index(self.client, place, cleaned, index, encoder, collection, folder, self.executor)
 
     def embed(self, chunks: Chunks, index: IndexConfig) -> Embeddings:
         """Give the chunks their vectors."""
         encoder = self.wrap_encoder(self.load_encoder(index.encoder))
         sparse, _ = load_sparse_encoder(index.sparse)
         vectors = VectorTable(self.settings.vectors_folder, encoder.fingerprint, encoder.dimension)
-        return embed_chunks(chunks, encoder, sparse, vectors)
+        load = partial(self.load_encoder, index.encoder)
+        return embed_chunks(chunks, encoder, sparse, vectors, self.executor, load)
 
     def load(self, embeddings: Embeddings, cleaned: CleanedDocuments, index: IndexConfig) -> IndexReport:
         """Bring the collection to the version of the embeddings."""
@@ -179,7 +186,8 @@ class Flow:
         folder = self.settings.runs_folder / str(next(self._runs)) / "serve"
         config = self.config
         load: Any = lambda encoder: self.wrap_encoder(self.load_encoder(encoder))  # noqa: E731
-        return Workplace(self.client, self.settings, cleaned, config.indexes, config.categories, folder, load)
+        categories, executor = config.categories, self.executor
+        return Workplace(self.client, self.settings, cleaned, config.indexes, categories, folder, load, executor)
 
     def rows(self, condition: str = "true", version: int | None = None) -> dict[str, Document]:
         """Return the rows of the documents table by source id, at a version (the newest)."""

@@ -38,9 +38,12 @@ class HashEncoder:
     normalised: bool = True
     similarity: str = "cosine"
     precision: str = "float32"
-    batch_size: int = 256
+    separates_words: bool = True
     journal: Path | None = None
     texts: list[str] = field(default_factory=list)
+
+    def load(self) -> None:
+        """There is nothing to load."""
 
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return the character span of every token of ``text``."""

@@ -6,7 +6,6 @@ store's id, so that several installations can drain one outbox. Who wrote the en
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from feature_store.errors import ConfigurationError, TerminalError, TransientError
 from feature_store.extended_json import from_extended_json, to_extended_json
-from feature_store.parts import read_part
+from feature_store.parts import Part, read_part
 from feature_store.tables import batches_of
 from warehouse.failures import passes
 from warehouse.server import find_collection, lasting
@@ -74,7 +73,7 @@ def entries_table(outbox: str, category: str, entry_ids: Sequence[Any]) -> pa.Ta
     return pa.Table.from_pylist(rows, schema=ENTRIES)
 
 
-def mark_done(database: Database[Document], store_id: str, parts: Sequence[Path]) -> int:
+def mark_done(database: Database[Document], store_id: str, parts: Sequence[Part]) -> int:
     """Mark the entries in ``parts`` as done by a feature store, which has what they announced; return their count.
 
     Marking again is harmless; an entry that was removed meanwhile is left alone.

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from feature_store.encoders import Encoder
-from feature_store.executors.interface import Encoded, EncoderPool, Item, LoadEncoder, Result
+from feature_store.executors.interface import Encoded, EncoderPool, Item, LoadEncoder, Result, encode
 
 
 class EncoderThread:
@@ -13,15 +13,16 @@ class EncoderThread:
 
     width = 2  # one at work, one ready
 
-    def __init__(self, encoder: Encoder, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._thread = thread
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
 
     def submit(self, texts: Sequence[str]) -> Future[Encoded]:
-        return self._thread.submit(self._encode, texts)
+        return self._thread.submit(encode, self._encoder, texts)
 
-    def _encode(self, texts: Sequence[str]) -> Encoded:
-        return Encoded(self._encoder.embed_documents(texts), self._encoder.precision)
+    def close(self) -> None:
+        """Wait for the batch that is with the model; drop the one that waits."""
+        self._thread.shutdown(cancel_futures=True)
 
 
 class Here:
@@ -32,8 +33,11 @@ class Here:
 
     @contextmanager
     def encoders(self, encoder: Encoder, load: LoadEncoder) -> Iterator[EncoderPool]:  # noqa: ARG002
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder") as thread:
-            yield EncoderThread(encoder, thread)
+        thread = EncoderThread(encoder)
+        try:
+            yield thread
+        finally:
+            thread.close()
 
 
 HERE = Here()

@@ -5,8 +5,10 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from feature_store.encoders import Encoder
-from feature_store.vectors import Vectors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -14,10 +16,28 @@ LoadEncoder = Callable[[], Encoder]
 
 
 class Encoded(NamedTuple):
-    """The vectors of some texts, a row each, and the precision at which they were made."""
+    """The vectors of some texts, a row each, and the precision at which they were made.
 
-    matrix: Vectors
+    ``tokens`` counts what the model saw, ``operations`` the floating-point operations that took; 0 is unknown.
+    """
+
+    matrix: npt.NDArray[np.float32]
     precision: str
+    tokens: int = 0
+    operations: int = 0
+
+
+def encode(encoder: Encoder, texts: Sequence[str]) -> Encoded:
+    """Embed texts as documents, and note what that took; nobody else may use this encoder meanwhile."""
+    before = _work(encoder)
+    matrix = encoder.embed_documents(texts)
+    tokens, operations = (after - begun for after, begun in zip(_work(encoder), before, strict=True))
+    return Encoded(matrix, encoder.precision, tokens, operations)
+
+
+def _work(encoder: Encoder) -> tuple[int, int]:
+    # A stand-in for a model has none.
+    return getattr(encoder, "tokens_embedded", 0), getattr(encoder, "operations_embedded", 0)
 
 
 class EncoderPool(Protocol):

@@ -4,12 +4,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from feature_store.config import ExecutorConfig
+from feature_store.errors import ConfigurationError
 from feature_store.executors.here import HERE
 from feature_store.executors.interface import Executor
+from feature_store.executors.processes import Processes
 
 
 @contextmanager
 def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
-    """Open the executor of a configuration; its processes, or its connection to a cluster, end with the block."""
-    del config
-    yield HERE
+    """Open the executor of a configuration; its processes, or its connection to a cluster, end with the block.
+
+    Raises:
+        ConfigurationError: if a cluster is configured and Ray is not installed.
+    """
+    if config.kind == "ray":
+        with _open_cluster(config) as cluster:
+            yield cluster
+    elif config.workers == 1 and config.encoders in {None, 1}:
+        yield HERE
+    else:
+        processes = Processes(config.workers, config.encoders)
+        try:
+            yield processes
+        finally:
+            processes.close()
+
+
+@contextmanager
+def _open_cluster(config: ExecutorConfig) -> Iterator[Executor]:
+    try:
+        from feature_store.executors.cluster import open_cluster
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "ray":
+            raise
+        raise ConfigurationError(
+            "The configuration says `executor: ray`, and Ray is not installed.", "Run: pip install '.[ray]'"
+        ) from error
+    with open_cluster(config) as cluster:
+        yield cluster

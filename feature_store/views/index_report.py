@@ -37,7 +37,7 @@ def view_index_report(handle: IndexReport) -> dict[str, str]:
 
 def describe_index_report(handle: IndexReport) -> dict[str, Any]:
     """Return figures for the metadata."""
-    return {**handle.model_dump(exclude={"seconds"}), "seconds": round(handle.seconds, 3)}
+    return {**handle.model_dump(exclude={"seconds", "use"}), "seconds": round(handle.seconds, 3)}
 
 
 def _headline(handle: IndexReport) -> str:

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from feature_store.handles import RawDocuments
-from feature_store.parts import list_parts
+from feature_store.parts import first_rows, list_parts
 from feature_store.views import charts
 from feature_store.views.page import cards, heading, html_table, note, page, side_by_side
 from feature_store.views.text import counted, csv_table, escape_markdown, markdown_table, paragraphs
@@ -80,6 +78,6 @@ def _headline(totals: dict[str, int]) -> str:
 
 def _samples(handle: RawDocuments) -> list[dict[str, str]]:
     for part in list_parts(handle.folder, "raw")[:1]:
-        rows = next(pq.ParquetFile(part).iter_batches(SAMPLES, columns=_COLUMNS), None)
-        return rows.to_pylist() if rows is not None else []
+        rows: list[dict[str, str]] = first_rows(part, SAMPLES, _COLUMNS).to_pylist()
+        return rows
     return []

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from feature_store.config import REPOSITORY, read_parameters, validated
+from feature_store.config import read_parameters, validated
+from feature_store.defaults import REPOSITORY
 from feature_store.errors import ConfigurationError
 from feature_store.index_config import EncoderConfig
 from feature_store.strict import Name, Strict

@@ -6,8 +6,6 @@ from enum import IntEnum
 from functools import cache
 from itertools import accumulate, chain, pairwise
 
-from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
-
 from steps.chunk.outline import Block, BlockKind
 from steps.chunk.splitting import skip_white_space, split_after, split_before
 
@@ -101,6 +99,8 @@ def _behind(pieces: list[str], strength: Strength) -> Iterator[Border]:
 @cache
 def _definition(language: str) -> str:
     """Return a regular expression for the starts of classes, functions and the like, empty for unknown languages."""
+    from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
+
     try:
         separators = RecursiveCharacterTextSplitter.get_separators_for_language(
             Language(_LANGUAGE_ALIASES.get(language, language))

@@ -160,6 +160,10 @@ def _fitting_window(
             return None
         text = layout.text[start:end].rstrip()
         embedded_text = prefix.text + text
+        if layout.ruler.separates(layout.text, start, start + len(text)):
+            count = layout.ruler.count(start, start + len(text))
+            if count <= capacity:
+                return Window(start, start + len(text), embedded_text, prefix.token_count + count)
         spans = tokens(text)
         token_count = len(tokens(embedded_text)) if prefix.text else len(spans)
         surplus = max(len(spans) - limits.window, token_count - limits.embedded)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from feature_store.config import DOCUMENT_FIELDS
-from feature_store.index import PARENT_ROLE
+from feature_store.points import PARENT_ROLE
 from feature_store.records import Chunk, CleanedDocument
 
 

@@ -2,11 +2,12 @@
 
 import re
 from functools import cache
-from typing import Literal
-
-from langchain_text_splitters import RecursiveCharacterTextSplitter
+from typing import TYPE_CHECKING, Literal
 
 from feature_store.errors import TerminalError
+
+if TYPE_CHECKING:
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
 
 _WHITE_SPACE = re.compile(r"\s*+")
 
@@ -46,7 +47,9 @@ def _split(text: str, separator: str, side: Literal["start", "end"]) -> list[str
 
 
 @cache
-def _splitter(separator: str, side: Literal["start", "end"]) -> RecursiveCharacterTextSplitter:
+def _splitter(separator: str, side: Literal["start", "end"]) -> "RecursiveCharacterTextSplitter":
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
+
     return RecursiveCharacterTextSplitter(
         separators=[separator],
         is_separator_regex=True,

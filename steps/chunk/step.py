@@ -1,6 +1,5 @@
 """The ZenML step that chunks what changed since the version of one index."""
 
-import time
 from typing import Annotated
 
 from loguru import logger
@@ -13,8 +12,9 @@ from feature_store.handles import Chunks, CleanedDocuments
 from feature_store.index import configured_collection, open_qdrant
 from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
+from feature_store.profile import Meter
 from steps.chunk.apply import chunk_index
-from steps.runtime import start_step
+from steps.runtime import start_stage
 
 
 @step(enable_cache=False, output_materializers=HandleMaterializer)
@@ -22,8 +22,8 @@ def chunk(
     cleaned_documents: CleanedDocuments, index: IndexConfig, executor: ExecutorConfig
 ) -> Annotated[Chunks, "chunks"]:
     """Cut the documents that changed since the index's version into chunks, and see which of them are new or moved."""
-    settings, run_folder = start_step()
-    started = time.monotonic()
+    settings, run_folder = start_stage()
+    meter = Meter()
     encoder = load_encoder(index.encoder)
     collection = configured_collection(index, encoder, cleaned_documents.at().store_id)
     folder = run_folder / index.name
@@ -36,4 +36,4 @@ def chunk(
         index.name, chunks.chunks, parents, chunks.documents, chunks.new, chunks.moved, chunks.deleted_documents,
         chunks.since, chunks.version,
     )  # fmt: skip
-    return chunks.model_copy(update={"seconds": time.monotonic() - started})
+    return chunks.model_copy(update=meter.read())

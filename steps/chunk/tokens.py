@@ -4,15 +4,35 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from feature_store.encoders import Encoder
 
 TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
 """Gives the (start, end) character span of every token of a text: no special tokens, no truncation."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordTokens:
+    """A tokenizer for which blanks and line ends separate: what is on one side changes no token on the other.
+
+    So the tokens of a stretch between two of them are those that it has in its document, which is tokenised once.
+    """
+
+    spans: TokenSpans
+
+    def __call__(self, text: str) -> Sequence[tuple[int, int]]:
+        return self.spans(text)
+
 
 MAX_CHARACTERS_PER_TOKEN = 16
 """WordPiece makes one [UNK] of a word of any length: a window of n tokens holds at most n times as many characters."""
 
 _PART_CHARACTERS = 4_000
 _SPACE = re.compile(r"\s")
+_SEPARATORS = " \t\n\r"
+_JOINING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # white space to Python, nothing at all to BERT
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +42,23 @@ class TokenRuler:
     Attributes:
         length: characters of the text.
         starts: the first character of every token, in order.
+        separators: the characters between which a stretch has the same tokens on its own; empty if there are none.
     """
 
     length: int
     starts: list[int]
+    separators: str = ""
 
     def count(self, start: int, end: int) -> int:
         """Return how many tokens begin in ``text[start:end]``."""
         return bisect_left(self.starts, end) - bisect_left(self.starts, start)
+
+    def separates(self, text: str, start: int, end: int) -> bool:
+        """Return whether ``count`` is how many tokens the stretch has on its own; ``text`` is the one measured."""
+        separators = self.separators
+        return bool(separators) and (
+            (start == 0 or text[start - 1] in separators) and (end == self.length or text[end] in separators)
+        )
 
     def reach(self, start: int, tokens: int) -> int:
         """Return the largest ``end`` with which ``text[start:end]`` holds at most ``tokens`` tokens."""
@@ -49,7 +78,8 @@ class TokenRuler:
 def measure_tokens(text: str, tokens: TokenSpans) -> TokenRuler:
     """Tokenise a text, once, for all questions about its length."""
     starts = [start + part_start for part_start, part in _parts(text) for start, _ in tokens(part)]
-    return TokenRuler(len(text), sorted(starts))
+    separates = isinstance(tokens, WordTokens) and _JOINING.search(text) is None
+    return TokenRuler(len(text), sorted(starts), _SEPARATORS if separates else "")
 
 
 def _parts(text: str) -> Iterator[tuple[int, str]]:
@@ -60,3 +90,8 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
         end = space.end() if space else len(text)
         yield start, text[start:end]
         start = end
+
+
+def tokens_of(encoder: "Encoder") -> TokenSpans:
+    """Return an encoder's own tokenizer, as one that can be asked less often where it reads word by word."""
+    return WordTokens(encoder.token_spans) if encoder.separates_words else encoder.token_spans

@@ -1,38 +1,26 @@
-"""Cleaning a part of raw documents, and comparing the result with what the feature store holds."""
+"""Cleaning what was captured, part by part, and committing the result as the next version of the feature store."""
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import lance
-import pyarrow as pa
 from loguru import logger
 
-from feature_store import schema, tables
 from feature_store.commit import CategoryShares, ChangeSet, Proposal, RunDescription, commit
 from feature_store.config import CategoryConfig, CleaningConfig
 from feature_store.errors import TooManyRejectsError
 from feature_store.executors.here import HERE
 from feature_store.executors.interface import Executor
-from feature_store.extended_json import from_extended_json
 from feature_store.handles import CaptureCounts, CleanCounts, CleanedDocuments, QualityFinding, RawDocuments
-from feature_store.ids import text_hash
-from feature_store.parts import count_rows, list_parts, read_part, write_part
+from feature_store.parts import Folder, Part, count_rows, list_parts, read_part
 from feature_store.progress import progress
-from feature_store.records import CleanedDocument, RawDocument, Reject
-from feature_store.store import LIVE, REJECTED, FeatureStore, KnownDocument
-from feature_store.suppression import FORGOTTEN, count_forgotten
-from steps.clean.clean import clean_document
+from feature_store.records import REJECTED
+from feature_store.store import FeatureStore
+from feature_store.suppression import count_forgotten
+from steps.clean.part import CategoryCounts, RawPart, clean_part
 from steps.clean.quality import check_quality
-
-_METADATA_FIELDS = ("title", "url", "author", "published_at", "updated_at", "external_id", "language", "text_format")
-
-Row = dict[str, Any]
-CategoryCounts = dict[str, Counter[str]]
 
 
 def clean_changes(
@@ -40,7 +28,7 @@ def clean_changes(
     raw_documents: RawDocuments,
     categories: Sequence[CategoryConfig],
     cleaning: CleaningConfig,
-    folder: Path,
+    folder: Folder,
     run: RunDescription,
     accepted_quality: Sequence[str] = (),
     executor: Executor = HERE,
@@ -87,58 +75,34 @@ def clean_parts(
     raw_documents: RawDocuments,
     categories: Sequence[CategoryConfig],
     cleaning: CleaningConfig,
-    folder: Path,
+    folder: Folder,
     executor: Executor = HERE,
 ) -> CategoryCounts:
     """Clean all raw parts into parts of ``folder`` for the coming version; return counts for each category read."""
     parts = list_parts(raw_documents.folder, "raw")
     by_name = {category.name: category for category in categories}
     number = store.next_number()
-    work = partial(clean_part, store=store, categories=by_name, cleaning=cleaning, version=number, folder=folder)
+    work = partial(clean_part, categories=by_name, cleaning=cleaning, version=number, folder=folder)
     outcomes: CategoryCounts = {name: Counter() for name in raw_documents.categories}
-    with progress("cleaning", count_rows(parts)) as advance:
-        for counts in executor.map(work, parts):
+    with progress("cleaning", count_rows(parts), "document") as advance:
+        for counts in executor.map(work, _with_known(store, parts)):
             for name, counter in counts.items():
                 outcomes[name].update(counter)
             advance(sum(counter.total() for counter in counts.values()))
     return outcomes
 
 
-def clean_part(
-    part: Path,
-    store: FeatureStore,
-    categories: Mapping[str, CategoryConfig],
-    cleaning: CleaningConfig,
-    version: int,
-    folder: Path,
-) -> CategoryCounts:
-    """Clean one raw part into parts ``documents`` and ``rejects`` of the same number; return counts by category.
+def _with_known(store: FeatureStore, parts: Iterable[Part]) -> Iterator[RawPart]:
+    """Yield each part with what the newest version knows of its documents, looked up as the parts are taken.
 
-    Rows whose content is as it was keep their ``changed_in``: nothing downstream has to follow.
+    The capture has looked the same up. But a step that is run again after its commit, whose end got lost, must find
+    what it wrote, or it would add every document once more: so the parts do not carry what was known.
     """
-    raw_rows = read_part(part).to_pylist()
-    known = store.known(row["document_id"] for row in raw_rows)
-    counts: CategoryCounts = {}
-    documents, rejects = [], []
-    for row in raw_rows:
-        outcome = _cleaned(row, categories[row["category"]], cleaning)
-        counter = counts.setdefault(row["category"], Counter())
-        if isinstance(outcome, Reject):
-            rejects.append({**asdict(outcome), "rejected_in": version})
-            continue
-        document, change = _document_row(outcome, known.get(outcome.document_id), version)
-        documents.append(document)
-        counter[change] += 1
-    held = _held_rejects(store, rejects, known)
-    for row in rejects:
-        counts[row["category"]]["rejected_again" if row["document_id"] in held else "rejected"] += 1
-    rejects = [row for row in rejects if row["document_id"] not in held]
-    number = int(part.stem.rsplit("-", 1)[1])
-    if documents:
-        write_part(folder, "documents", number, pa.Table.from_pylist(documents, schema=schema.DOCUMENTS))
-    if rejects:
-        write_part(folder, "rejects", number, pa.Table.from_pylist(rejects, schema=schema.REJECTS))
-    return counts
+    knowledge = store.knowledge()
+    for part in parts:
+        known = knowledge.of(read_part(part, ["document_id"]).column("document_id").to_pylist())
+        rejected = [identifier for identifier, document in known.items() if document.state == REJECTED]
+        yield RawPart(part, known, knowledge.rejects_of(rejected))
 
 
 def refuse_too_many_rejects(shares: CategoryShares, cleaning: CleaningConfig) -> None:
@@ -161,68 +125,10 @@ def refuse_too_many_rejects(shares: CategoryShares, cleaning: CleaningConfig) ->
         )
 
 
-def _cleaned(row: dict[str, Any], category: CategoryConfig, cleaning: CleaningConfig) -> CleanedDocument | Reject:
-    origin = {key: row[key] for key in ("document_id", "category", "source_id", "source_hash")}
-    if row["forgotten"]:
-        return Reject(**origin, reason=FORGOTTEN, detail="", excerpt="")
-    if row["problem"] is not None:
-        return Reject(**origin, reason="unsupported_id", detail=row["problem"], excerpt="")
-    return clean_document(RawDocument(**origin, fields=from_extended_json(row["fields"])), category, cleaning)
-
-
 def _without_forgotten(store: FeatureStore, shares: CategoryShares) -> CategoryShares:
     # Somebody asked for their rejection: no rule and no mapping is wrong. The table has what is about to be published.
     rejects = lance.dataset(str(store.rejects_path))
     return {name: (live, rejected - count_forgotten(rejects, name)) for name, (live, rejected) in shares.items()}
-
-
-def _held_rejects(store: FeatureStore, rejects: Sequence[Row], known: Mapping[str, KnownDocument]) -> set[str]:
-    """Return the ids of rejects that the store holds just so: documents that were only tried again."""
-    asked = {
-        row["document_id"]: row
-        for row in rejects
-        if (before := known.get(row["document_id"])) and before.state == REJECTED
-    }
-    newest = store.newest()
-    if newest is None or not asked:
-        return set()
-    columns = ["document_id", "source_hash", "reason", "detail", "excerpt"]
-    held = tables.look_up(store.rejects(newest), "document_id", asked, columns)
-    return {row["document_id"] for row in held if all(row[name] == asked[row["document_id"]][name] for name in columns)}
-
-
-def _document_row(document: CleanedDocument, known: KnownDocument | None, version: int) -> tuple[dict[str, Any], str]:
-    hash_of_text = text_hash(document.text)
-    metadata = json.dumps(document.metadata, sort_keys=True, ensure_ascii=False)
-    described = [getattr(document, name) for name in _METADATA_FIELDS]
-    hash_of_content = text_hash(json.dumps([hash_of_text, described, metadata]))
-    change = _change(known, hash_of_text, hash_of_content)
-    before = known if known is not None and known.state == LIVE else None
-    row = {
-        **{name: getattr(document, name) for name in _METADATA_FIELDS},
-        "document_id": document.document_id,
-        "category": document.category,
-        "source_id": document.source_id,
-        "source_hash": document.source_hash,
-        "state": LIVE,
-        "text": document.text,
-        "metadata": metadata,
-        "text_hash": hash_of_text,
-        "content_hash": hash_of_content,
-        "duplicate_of": before.duplicate_of if before else None,
-        "characters": len(document.text),
-        "added_in": before.added_in if before else version,
-        "changed_in": before.changed_in if before and change == "unchanged" else version,
-    }
-    return row, change
-
-
-def _change(known: KnownDocument | None, hash_of_text: str, hash_of_content: str) -> str:
-    if known is None or known.state != LIVE:
-        return "added"
-    if known.content_hash == hash_of_content:
-        return "unchanged"
-    return "metadata_changed" if known.text_hash == hash_of_text else "changed"
 
 
 def total_counts(captured: CaptureCounts, outcome: Counter[str]) -> CleanCounts:
@@ -248,14 +154,14 @@ def summed(totals: Iterable[CleanCounts]) -> dict[str, int]:
     return dict(result)
 
 
-def describe_rejects(parts: Sequence[Path], examples: int = 3) -> list[str]:
+def describe_rejects(parts: Sequence[Part], examples: int = 3) -> list[str]:
     """Return a line for each reason: its count, and a few documents with what to do about them."""
-    by_reason: dict[str, list[dict[str, Any]]] = {}
+    counts: Counter[str] = Counter()
+    shown: dict[str, list[str]] = {}
     for part in parts:
-        for row in read_part(part).to_pylist():
-            by_reason.setdefault(row["reason"], []).append(row)
-    lines = []
-    for reason, rows in sorted(by_reason.items()):
-        some = "; ".join(f"{row['category']} {row['source_id']}: {row['detail']}" for row in rows[:examples])
-        lines.append(f"rejected as {reason}: {len(rows)} ({some})")
-    return lines
+        for row in read_part(part, ["reason", "category", "source_id", "detail"]).to_pylist():
+            counts[row["reason"]] += 1
+            some = shown.setdefault(row["reason"], [])
+            if len(some) < examples:
+                some.append(f"{row['category']} {row['source_id']}: {row['detail']}")
+    return [f"rejected as {reason}: {counts[reason]} ({'; '.join(some)})" for reason, some in sorted(shown.items())]

@@ -9,6 +9,7 @@ import ftfy
 MAXIMUM_BINARY_SHARE = 0.05
 _MINIMUM_BINARY_COUNT = 3
 
+_UNUSUAL = re.compile("[^\n\t -~]")
 _TERMINAL_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _BINARY = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -24,7 +25,6 @@ _STRAY_JOINER = re.compile(
     "|[\u200c\u200d](?=[\u200c\u200d])"
 )
 _SPACES = re.compile("[\t \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
-_NEEDS_REPAIR = re.compile("[^\x00-\x7f]")
 # 𝗯𝗼𝗹𝗱 and 𝘪𝘵𝘢𝘭𝘪𝘤 "fonts" of social networks: no tokenizer and no keyword search reads them as letters.
 _STYLED_LETTERS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}
 _REPAIR = ftfy.TextFixerConfig(
@@ -50,7 +50,7 @@ def remove_invisible(text: str) -> str:
     marks and tag characters. Joiners stay between emoji and between letters of scripts that need them. Surrogate pairs
     become the character that they encode, lone surrogates become U+FFFD.
     """
-    if text.isascii() and text.isprintable():
+    if not _UNUSUAL.search(text):
         return text
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     text = _LINE_ENDS.sub("\n", _TERMINAL_ESCAPE.sub("", text))
@@ -63,9 +63,10 @@ def normalise_prose(text: str) -> str:
     Line ends stay. It is not for code.
     """
     text = remove_invisible(text)
-    if _NEEDS_REPAIR.search(text):
-        text = remove_invisible(ftfy.fix_text(text.translate(_STYLED_LETTERS), _REPAIR))
-        text = unicodedata.normalize("NFC", text)
+    if text.isascii():
+        return _SPACES.sub(" ", text) if "  " in text or "\t" in text else text
+    text = remove_invisible(ftfy.fix_text(text.translate(_STYLED_LETTERS), _REPAIR))
+    text = unicodedata.normalize("NFC", text)
     return _SPACES.sub(" ", text)
 
 

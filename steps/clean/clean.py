@@ -26,9 +26,6 @@ from steps.clean.resolve import NotTextError, Piece, join_pieces, resolve_pieces
 from steps.clean.rst import clean_rst
 from steps.clean.text import clean_text
 
-# Part of a fingerprint: raise it whenever a rule changes what comes out, so that every document is cleaned again.
-CLEANING_VERSION: int = 1
-
 FORMATS: dict[SourceFormat, tuple[Callable[[str], str], TextFormat]] = {
     "text": (clean_text, "text"),
     "markdown": (clean_markdown, "markdown"),

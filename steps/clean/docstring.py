@@ -55,7 +55,7 @@ def _section_or_line(lines: list[str], position: int) -> tuple[int, list[str]]:
     following = lines[position + 1] if position + 1 < len(lines) else ""
     if line.strip() and _UNDERLINE.fullmatch(following):
         return 2, ["", f"## {_prose(line).strip()}", ""]
-    section = _SECTION.fullmatch(line)
+    section = _SECTION.fullmatch(line) if ":" in line else None
     if section:
         return 1, ["", f"## {section.group(1)}", ""]
     return 1, [_field_or_prose(line)]
@@ -104,7 +104,7 @@ def _fenced(code: list[str], language: str) -> list[str]:
 
 
 def _field_or_prose(line: str) -> str:
-    field = _FIELD.fullmatch(line)
+    field = _FIELD.fullmatch(line) if ":" in line else None
     if not field:
         return _prose(line)
     label = field.group(1) or line.strip().split(":")[1]
@@ -112,8 +112,9 @@ def _field_or_prose(line: str) -> str:
 
 
 def _prose(line: str) -> str:
-    line = _ROLE.sub(lambda role: f"`{sphinx_target(role.group(1))}`", line)
-    line = _DOUBLE_BACKTICKS.sub(r"`\1`", line)
+    if "`" in line:
+        line = _ROLE.sub(lambda role: f"`{sphinx_target(role.group(1))}`", line)
+        line = _DOUBLE_BACKTICKS.sub(r"`\1`", line)
     indent = _indent(line)
     # Four spaces would be code in Markdown.
     return " " * (indent if indent < 4 else 2 * (indent // 4)) + normalise_prose(line.strip())  # noqa: PLR2004

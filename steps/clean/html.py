@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import trafilatura
-
 from steps.clean.characters import remove_invisible
 from steps.clean.errors import UnparseableError
 from steps.clean.html_fragments import PAGE_CHROME, literal_soup_to_markdown, parse_html
@@ -36,6 +34,8 @@ def clean_html(text: str) -> str:
     opened = max(part.count("<") for part in source.split(">"))
     if opened > _MOST_OPENED_TAGS:
         raise UnparseableError(f"{opened:,} tags are opened in a row and none is closed")
+    import trafilatura  # 40 MB, for pages alone
+
     try:
         content = trafilatura.extract(
             source,
@@ -51,6 +51,8 @@ def clean_html(text: str) -> str:
 
 def read_page_metadata(text: str) -> PageMetadata:
     """Return title, author, address and date from the head of an HTML page, as far as it states them."""
+    import trafilatura
+
     try:
         found = trafilatura.extract_metadata(remove_invisible(text), date_config=dict(_DATE_SEARCH), extensive=False)
     except Exception:  # noqa: BLE001 - as above; the text is good, and a head that nobody can read states nothing

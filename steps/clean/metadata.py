@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
@@ -46,7 +47,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
 _LINE_ANCHOR = re.compile(r"L\d+(?:C\d+)?(?:-L?\d+(?:C\d+)?)?")
 _ISO_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?")
 _AMBIGUOUS_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b")
-_NOT_PROSE = re.compile(r"(?ms)^ *(`{3,}|~{3,}).*?^ *\1[`~]* *$|`[^`\n]+`|[a-z]{1,10}://\S+|^\|.*\|$")
+_FENCE_OR_CODE, _ADDRESS, _TABLE = r"^ *(`{3,}|~{3,}).*?^ *\1[`~]* *$|`[^`\n]+`", r"[a-z]{1,10}://\S+", r"^\|.*\|$"
+_NOT_PROSE = re.compile(f"(?ms){_FENCE_OR_CODE}|{_ADDRESS}|{_TABLE}")
+_NOT_PROSE_WITHOUT_ADDRESS = re.compile(f"(?ms){_FENCE_OR_CODE}|{_TABLE}")  # several times as fast
 _MONTHS = 12
 
 
@@ -133,8 +136,10 @@ def canonical_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def detect_language(text: str) -> str | None:
     """Return the ISO 639-1 code of a text's language, judged outside of code; nothing where it is too short to tell."""
-    prose = _NOT_PROSE.sub(" ", text[:_LANGUAGE_SAMPLE])
-    if sum(character.isalpha() for character in prose) < MINIMUM_LANGUAGE_LETTERS:
+    sample = text[:_LANGUAGE_SAMPLE]
+    prose = (_NOT_PROSE if "://" in sample else _NOT_PROSE_WITHOUT_ADDRESS).sub(" ", sample)
+    letters = islice(filter(str.isalpha, prose), MINIMUM_LANGUAGE_LETTERS)
+    if sum(1 for _ in letters) < MINIMUM_LANGUAGE_LETTERS:
         return None
     return str(py3langid.classify(prose)[0])
 

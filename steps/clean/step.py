@@ -1,6 +1,5 @@
 """The ZenML step that cleans documents and commits them to the feature store."""
 
-import time
 from typing import Annotated
 
 from loguru import logger
@@ -12,9 +11,10 @@ from feature_store.executors.opening import open_executor
 from feature_store.handles import CleanedDocuments, RawDocuments
 from feature_store.materializers import HandleMaterializer
 from feature_store.parts import list_parts
+from feature_store.profile import Meter
 from feature_store.store import open_feature_store
 from steps.clean.apply import clean_changes
-from steps.runtime import run_id, start_step
+from steps.runtime import run_id, start_stage
 from warehouse.connection import open_warehouse
 from warehouse.outbox import mark_done
 
@@ -29,8 +29,8 @@ def clean(
     options: RunOptions,
 ) -> Annotated[CleanedDocuments, ArtifactConfig(name="cleaned_documents", tags=["feature-store"])]:
     """Clean what was read and make it the next version of the feature store."""
-    settings, run_folder = start_step()
-    started = time.monotonic()
+    settings, run_folder = start_stage()
+    meter = Meter()
     store = open_feature_store(settings.feature_store_folder)
     run = RunDescription(run_id(), config_fingerprint, message=options.message)
     folder, accepted = run_folder / "clean", options.accepted_quality
@@ -42,4 +42,4 @@ def clean(
         with open_warehouse(settings) as database:
             marked = mark_done(database, cleaned.at().store_id, entries)
         logger.info("{:,} entries of outboxes are done", marked)
-    return cleaned.model_copy(update={"seconds": time.monotonic() - started})
+    return cleaned.model_copy(update=meter.read())

@@ -2,8 +2,6 @@
 
 import re
 
-from unstructured.cleaners.core import group_broken_paragraphs
-
 from steps.clean.characters import normalise_prose, remove_invisible
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
@@ -187,6 +185,8 @@ def _clean_paragraph(paragraph: str) -> str:
     if _LAID_OUT.search(paragraph):
         lines = (_keep_indent(line) for line in paragraph.split("\n"))
         return "\n".join(line for line in lines if line.strip())
+    from unstructured.cleaners.core import group_broken_paragraphs  # half a second, and plain text is rare
+
     return group_broken_paragraphs(join_broken_words(normalise_prose(paragraph).strip()))
 
 

@@ -1,56 +1,61 @@
-"""Embedding a part of chunks: only texts without a vector go to the model."""
+"""Embedding the chunks of an index: only texts without a vector go to the model, which never waits for anything else.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+While it works, the texts after the next are looked up, and what has its vectors is written. At most a few parts are on
+their way at once.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from feature_store import schema
-from feature_store.encoders import Encoder, SparseVector
+from feature_store.encoders import Encoder
 from feature_store.errors import TerminalError
 from feature_store.executors.here import HERE
-from feature_store.executors.interface import Executor, LoadEncoder
+from feature_store.executors.interface import Encoded, EncoderPool, Executor, LoadEncoder
 from feature_store.handles import Chunks, Embeddings
-from feature_store.parts import list_parts, read_part, write_part
+from feature_store.parts import Folder, Part, list_parts
 from feature_store.progress import Advance, progress
 from feature_store.tables import batches_of
 from feature_store.vectors import VectorTable
 from steps.embed.map import draw_map
+from steps.embed.part import EmbedSparse, OpenPart, finish_part, open_part
 
 TEXTS_PER_COMMIT = 256
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedPart:
-    """Distinct texts of one part: embedded now, or reused."""
-
-    chunks: int
-    embedded: int
-    reused: int
-    precisions: frozenset[str]
+COMMITS_PER_ROUND = 4
+PARTS_PER_ROUND = 8
+PARTS_TO_WRITE = 16
+COMMITS_PER_MAINTENANCE = 512
 
 
 def embed_chunks(
     chunks: Chunks,
     encoder: Encoder,
-    sparse: Callable[[str], SparseVector],
+    sparse: EmbedSparse,
     vectors: VectorTable,
     executor: Executor = HERE,
     load: LoadEncoder | None = None,
 ) -> Embeddings:
     """Embed all parts ``chunks`` of an index: those that its collection lacks.
 
+    Writes a part ``embedded`` of the same number for each. New vectors are stored after every 256 texts, so a crash
+    loses at most those in flight. ``load`` makes the encoder again where the executor's encoders are.
+
     Returns what was embedded and what was reused.
+
+    Raises:
+        TerminalError: if the model gives a vector that is not finite.
     """
-    with progress(f"embedding for {chunks.index}", chunks.new) as advance:
-        work = partial(
-            embed_part, encoder=encoder, sparse=sparse, vectors=vectors, folder=chunks.folder, advance=advance
-        )
-        done = list(executor.map(work, list_parts(chunks.folder, "chunks")))
-    if any(part.embedded for part in done):
+    with ExitStack() as stack:
+        advance = stack.enter_context(progress(f"embedding for {chunks.index}", chunks.new, "chunk"))
+        pool = stack.enter_context(executor.encoders(encoder, load or (lambda: encoder)))
+        work = _Embedding(chunks.folder, encoder.name, sparse, vectors, pool, advance)
+        stack.callback(work.close)
+        work.run(list_parts(chunks.folder, "chunks"))
+    if work.embedded:
         vectors.maintain()
     return Embeddings(
         folder=chunks.folder,
@@ -62,63 +67,138 @@ def embed_chunks(
         model=encoder.name,
         encoder_fingerprint=encoder.fingerprint,
         dimension=encoder.dimension,
-        precisions=sorted(frozenset[str]().union(*(part.precisions for part in done))),
-        chunks=sum(part.chunks for part in done),
-        embedded=sum(part.embedded for part in done),
-        reused=sum(part.reused for part in done),
+        precisions=sorted(work.precisions),
+        chunks=work.chunks,
+        embedded=work.embedded,
+        reused=work.reused,
+        tokens=work.tokens,
+        operations=work.operations,
         samples=draw_map(list_parts(chunks.folder, "embedded"), vectors),
     )
 
 
-def embed_part(
-    part: Path,
-    encoder: Encoder,
-    sparse: Callable[[str], SparseVector],
-    vectors: VectorTable,
-    folder: Path,
-    advance: Advance,
-) -> EmbeddedPart:
-    """Write part ``embedded`` of the same number: the chunks with their dense and sparse vectors.
-
-    New vectors are stored after every 256 texts, so a crash loses at most those in flight.
-    """
-    rows = read_part(part)
-    hashes = rows.column("text_hash").to_pylist()
-    texts = dict(zip(hashes, rows.column("embedded_text").to_pylist(), strict=True))
-    known = vectors.known(list(texts))
-    missing = [text_hash for text_hash in texts if text_hash not in known]
-    advance(len(hashes) - len(missing))
-    for some in batches_of(missing, TEXTS_PER_COMMIT):
-        _embed_and_store([texts[text_hash] for text_hash in some], some, encoder, vectors)
-        advance(len(some))
-    dense = vectors.read(hashes)
-    sparse_vectors = [sparse(text) for text in rows.column("embedded_text").to_pylist()]
-    number = int(part.stem.rsplit("-", 1)[1])
-    write_part(folder, "embedded", number, _with_vectors(rows, dense, sparse_vectors, encoder.dimension))
-    precisions = {*known.values(), *([encoder.precision] if missing else [])}
-    return EmbeddedPart(len(hashes), len(missing), len(known), frozenset(precisions))
+class _Batch(NamedTuple):
+    hashes: list[str]
+    texts: list[str]
 
 
-def _embed_and_store(texts: list[str], hashes: list[str], encoder: Encoder, vectors: VectorTable) -> None:
-    matrix = encoder.embed_documents(texts)
-    unusable = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-    if len(unusable):
-        raise TerminalError(
-            f"The model {encoder.name} gave no finite vector for the text with hash {hashes[unusable[0]]}.",
-            "Set encoder.precision to float32.",
-        )
-    vectors.append(hashes, matrix, encoder.precision)
+class _Embedding:
+    """The work on one index. One thread looks up, one writes; all is decided in the thread that calls `run`."""
 
+    def __init__(
+        self,
+        folder: Folder,
+        model: str,
+        sparse: EmbedSparse,
+        vectors: VectorTable,
+        pool: EncoderPool,
+        advance: Advance,
+    ) -> None:
+        self.chunks = self.embedded = self.reused = self.tokens = self.operations = 0
+        self.precisions: set[str] = set()
+        self._folder, self._model, self._sparse, self._vectors = folder, model, sparse, vectors
+        self._pool, self._advance = pool, advance
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="embed-look-up")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="embed-write")
+        self._has_more = True
+        self._awaited: set[str] = set()  # hashes: the reader adds to it, `run` takes away
+        self._waiting: dict[str, list[OpenPart]] = {}
+        self._queue: deque[_Batch] = deque()
+        self._reading: Future[list[OpenPart] | None] | None = None
+        self._encoding: dict[Future[Encoded], _Batch] = {}
+        self._writing: set[Future[None]] = set()
+        self._commits = 0
 
-def _with_vectors(rows: pa.Table, dense: np.ndarray, sparse_vectors: list[SparseVector], dimension: int) -> pa.Table:
-    flat = pa.array(np.ascontiguousarray(dense, dtype=np.float32).reshape(-1))
-    columns = [
-        rows.column("chunk_id"),
-        rows.column("document_id"),
-        rows.column("size"),
-        rows.column("payload"),
-        pa.FixedSizeListArray.from_arrays(flat, dimension),
-        pa.array([vector.indices for vector in sparse_vectors], pa.list_(pa.uint32())),
-        pa.array([vector.values for vector in sparse_vectors], pa.list_(pa.float32())),
-    ]
-    return pa.Table.from_arrays(columns, schema=schema.embedded_chunks(dimension))
+    def run(self, parts: Sequence[Part]) -> None:
+        """Embed and write all the parts; the first failure of anything is raised."""
+        rounds = self._rounds(parts)
+        while under_way := self._keep_busy(rounds):
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            # What the model gave is stored, even if something else failed at the same time.
+            for future in sorted(done, key=lambda future: future.exception() is not None):
+                self._settle(future)
+
+    def close(self) -> None:
+        """Wait for the threads; what they have not begun is dropped."""
+        for thread in (self._reader, self._writer):
+            thread.shutdown(cancel_futures=True)
+
+    def _rounds(self, parts: Sequence[Part]) -> Iterator[list[OpenPart]]:
+        """Yield parts, looked up, that together have enough for the model to do: in the reader's thread."""
+        opened: list[OpenPart] = []
+        for part in parts:
+            opened.append(open_part(part, self._vectors, self._awaited))
+            self._awaited |= opened[-1].missing.keys()
+            missing = sum(len(each.missing) for each in opened)
+            if missing >= COMMITS_PER_ROUND * TEXTS_PER_COMMIT or len(opened) == PARTS_PER_ROUND:
+                yield opened
+                opened = []
+        if opened:
+            yield opened
+
+    def _keep_busy(self, rounds: Iterator[list[OpenPart]]) -> set[Future[Any]]:
+        """Start what can be started; return all that is under way."""
+        while self._queue and len(self._encoding) < self._pool.width:
+            batch = self._queue.popleft()
+            self._encoding[self._pool.submit(batch.texts)] = batch
+        is_wanted = self._has_more and len(self._queue) <= self._pool.width and len(self._writing) < PARTS_TO_WRITE
+        if self._reading is None and is_wanted:
+            self._reading = self._reader.submit(next, rounds, None)
+        return {*self._encoding, *self._writing, *([self._reading] if self._reading else [])}
+
+    def _settle(self, future: Future[Any]) -> None:
+        if future in self._encoding:
+            self._store(self._encoding.pop(future), future.result())
+        elif future is self._reading:
+            self._reading = None
+            self._take(future.result())
+        else:
+            self._writing.discard(future)
+            future.result()
+
+    def _take(self, opened: list[OpenPart] | None) -> None:
+        """Queue the missing texts of parts that were looked up, the longest first; None is the end."""
+        if opened is None:
+            self._has_more = False
+            return
+        missing = sorted((item for part in opened for item in part.missing.items()), key=lambda item: -len(item[1]))
+        for some in batches_of(missing, TEXTS_PER_COMMIT):
+            self._queue.append(_Batch([text_hash for text_hash, _ in some], [text for _, text in some]))
+        for part in opened:
+            part.lacking &= self._awaited  # the others were stored since
+            for text_hash in part.lacking:
+                self._waiting.setdefault(text_hash, []).append(part)
+            self.precisions |= part.precisions
+            self.chunks += part.chunks.total()
+            self.reused += len(part.chunks) - len(part.missing)
+            self._advance(sum(count for text_hash, count in part.chunks.items() if text_hash not in part.lacking))
+            part.missing = {}
+            self._write_if_complete(part)
+
+    def _store(self, batch: _Batch, encoded: Encoded) -> None:
+        """Commit new vectors, and hand them to the parts that wait for them."""
+        unusable = np.flatnonzero(~np.isfinite(encoded.matrix).all(axis=1))
+        if len(unusable):
+            raise TerminalError(
+                f"The model {self._model} gave no finite vector for the text with hash {batch.hashes[unusable[0]]}.",
+                "Set encoder.precision to float32.",
+            )
+        self._vectors.append(batch.hashes, encoded.matrix, encoded.precision)
+        self._awaited.difference_update(batch.hashes)
+        self.precisions.add(encoded.precision)
+        self.embedded += len(batch.hashes)
+        self.tokens += encoded.tokens
+        self.operations += encoded.operations
+        for text_hash, vector in zip(batch.hashes, encoded.matrix, strict=True):
+            for part in self._waiting.pop(text_hash, []):
+                part.vectors[text_hash] = vector
+                part.lacking.discard(text_hash)
+                self._advance(part.chunks[text_hash])
+                self._write_if_complete(part)
+        self._commits += 1
+        if self._commits % COMMITS_PER_MAINTENANCE == 0:
+            self._vectors.merge_small_fragments()
+
+    def _write_if_complete(self, part: OpenPart) -> None:
+        if not part.lacking:
+            self._writing.add(self._writer.submit(finish_part, part, self._sparse, self._vectors, self._folder))

@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import lance
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feature_store.handles import MapPoint
-from feature_store.parts import count_rows
+from feature_store.parts import Part, count_rows, read_part
 from feature_store.vectors import Vectors, VectorTable
 
 CHUNKS_ON_MAP = 400
@@ -20,7 +18,7 @@ PARTS_READ = 8
 _LABEL = 120
 
 
-def draw_map(parts: Sequence[Path], vectors: VectorTable) -> list[MapPoint]:
+def draw_map(parts: Sequence[Part], vectors: VectorTable) -> list[MapPoint]:
     """Return a map of up to ``CHUNKS_ON_MAP`` chunks of the parts ``embedded``, spread evenly over them.
 
     Where all of them are on it, texts from the table of vectors lie behind them, so that a few have a context.
@@ -54,14 +52,14 @@ def project(matrix: Vectors) -> npt.NDArray[np.float64]:
     return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
 
 
-def _spread(parts: Sequence[Path], limit: int) -> pa.Table:
+def _spread(parts: Sequence[Part], limit: int) -> pa.Table:
     """Return up to ``limit`` rows at even distances, of up to ``PARTS_READ`` parts at even distances."""
     some = parts[:: max(1, -(-len(parts) // PARTS_READ))]
     step = max(1, -(-count_rows(some) // limit))
     chosen: list[pa.Table] = []
     passed = 0
     for part in some:
-        rows = pq.read_table(part, columns=["document_id", "payload", "dense"], memory_map=True)
+        rows = read_part(part, ["document_id", "payload", "dense"])
         chosen.append(rows.take(list(range(-passed % step, rows.num_rows, step))))
         passed += rows.num_rows
     return pa.concat_tables(chosen) if chosen else pa.table({})

@@ -47,7 +47,7 @@ _PAIRS = 50
 Row = dict[str, Any]
 
 
-def export_training_set(  # noqa: PLR0913 - `register` is for who makes an export again
+def export_training_set(
     store: FeatureStore,
     version: Version,
     training: TrainingConfig,
@@ -83,7 +83,7 @@ def export_training_set(  # noqa: PLR0913 - `register` is for who makes an expor
     with unfinished(folder.resolve()) as place, opened_ledger(place / "ledger.sqlite") as ledger:
         size = _read_candidates(work, ledger)
         waiting = ledger.number_of("SELECT COUNT(*) FROM documents WHERE reason IS NULL")
-        with progress("Comparing documents", waiting) as advance:
+        with progress("Comparing documents", waiting, "document") as advance:
             splits.decide_all(ledger, training, advance)
         files = place / "files"
         files.mkdir()
@@ -134,7 +134,7 @@ def _read_candidates(work: _Work, ledger: Ledger) -> Size:
             f"Version {work.version.number} has no document to export.", "Widen `categories` or `where`, or run first."
         )
     usable = filters.Filters(work.training.filters, work.evaluation)
-    with progress("Reading documents", size.documents) as advance:
+    with progress("Reading documents", size.documents, "document") as advance:
         for documents in in_order(dataset, _READ_COLUMNS, size):
             ledger.add(_candidates(documents.to_pylist(), usable, work.training))
             advance(len(documents))
@@ -201,7 +201,7 @@ def _write_documents(work: _Work, ledger: Ledger, size: Size, folder: Path) -> d
     total = ledger.number_of("SELECT COUNT(*) FROM selected WHERE split IS NOT NULL")
     with (
         SplitFiles(folder, work.output, work.training.rows_per_file, names) as written,
-        progress("Writing documents", total) as advance,
+        progress("Writing documents", total, "document") as advance,
     ):
         for documents in in_order(changed, _WRITTEN_COLUMNS, size):
             for split, table in _by_split(documents, ledger):

@@ -14,9 +14,10 @@ from feature_store.config import CaptureMode, CategoryConfig, DeletionGuard, Pla
 from feature_store.errors import PlanOutdatedError
 from feature_store.handles import Capture, CaptureCounts, RawDocuments
 from feature_store.ids import fingerprint
+from feature_store.parts import Folder, remove_file
 from feature_store.progress import Advance, progress
 from feature_store.store import FeatureStore
-from steps.extract.compare import Comparison, held_source_ids, is_marked_deleted, rejects_to_retry, write_removed
+from steps.extract.compare import Comparison, is_marked_deleted, rejects_to_retry, write_removed
 from steps.extract.guard import objection
 from steps.extract.hash import capture_by_hash, hash_waits
 from steps.extract.ids import IdSet, raw_ids
@@ -60,7 +61,7 @@ def capture_categories(
     store: FeatureStore,
     categories: Sequence[CategoryConfig],
     policy: CapturePolicy,
-    folder: Path,
+    folder: Folder,
 ) -> RawDocuments:
     """Capture the changes of all categories; parts go to ``folder``, nothing to the feature store.
 
@@ -79,7 +80,7 @@ def capture_categories(
         if is_missing and category.optional and not store.count_held(category.name):
             logger.info("{}: the optional collection {} does not exist", category.name, category.collection)
             continue
-        with progress(f"reading {category.name}", _expected(database, store, category)) as advance:
+        with progress(f"reading {category.name}", _expected(database, store, category), "document") as advance:
             captured = capture_category(database, store, category, policy, folder, advance)
         counts[category.name], captures[category.name] = captured
         logger.info("{}: {}", category.name, captured[0])
@@ -93,7 +94,7 @@ def capture_category(
     store: FeatureStore,
     category: CategoryConfig,
     policy: CapturePolicy,
-    folder: Path,
+    folder: Folder,
     advance: Advance,
 ) -> tuple[CaptureCounts, Capture]:
     """Write what differs between a collection and the store as parts of ``folder``, and say how it was found.
@@ -129,7 +130,7 @@ def capture_pages(
     category: CategoryConfig,
     pages: Iterable[list[Document]],
     policy: CapturePolicy,
-    folder: Path,
+    folder: Folder,
     advance: Advance,
 ) -> tuple[CaptureCounts, Capture]:
     """Do the same for documents that are given: ``pages`` must be all of the category."""
@@ -202,7 +203,7 @@ def _open_source(
 
 
 def _comparison(
-    store: FeatureStore, category: CategoryConfig, policy: CapturePolicy, folder: Path, advance: Advance
+    store: FeatureStore, category: CategoryConfig, policy: CapturePolicy, folder: Folder, advance: Advance
 ) -> Comparison:
     comparison = Comparison(store, category, _rules_of_rows(category, policy), folder, advance)
     if policy.options.retry_rejects:
@@ -225,7 +226,7 @@ def _expected(database: Database[Document], store: FeatureStore, category: Categ
 def _look_again(source: Source, comparison: Comparison) -> None:
     """Compare the rejects that are to be tried again and that the mode did not come upon."""
     for identifiers in comparison.retried - comparison.seen:
-        held = held_source_ids(comparison.store, identifiers)
+        held = comparison.knowledge.source_ids(identifiers)
         asked = [raw_id for text in held.values() for raw_id in raw_ids(text)]
         for _ in compare_some(source, comparison, asked):
             pass
@@ -235,7 +236,7 @@ def _confirmed(source: Source, comparison: Comparison) -> IdSet:
     """Return the candidates that a look-up of their ids does not find either; one that is there is compared."""
     gone = IdSet()
     for identifiers in comparison.candidates - comparison.seen:
-        held = held_source_ids(comparison.store, identifiers)
+        held = comparison.knowledge.source_ids(identifiers)
         asked: list[Any] = [raw_id for text in held.values() for raw_id in raw_ids(text)]
         documents, _ = read_documents(source.collection, asked, source.deletion_paths) if asked else ([], [])
         there = [document["_id"] for document in documents if not is_marked_deleted(document, source.category)]
@@ -274,7 +275,7 @@ def _conclude(
     else:
         reason = f"{reason}; deletions are held back because {held_back}"
         for part in outcome.entries:
-            part.unlink()  # they stay pending
+            remove_file(part)  # they stay pending
     deletions = {"deleted": len(gone)} if held_back is None else {"held_back": len(gone)}
     capture = Capture(
         mode="hash",

@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,15 +11,16 @@ from feature_store import schema, tables
 from feature_store.config import CategoryConfig
 from feature_store.extended_json import to_extended_json
 from feature_store.ids import document_id
-from feature_store.parts import list_parts, write_part
+from feature_store.parts import Folder, list_parts, write_part
 from feature_store.progress import Advance
-from feature_store.store import DELETED, LIVE, REJECTED, FeatureStore, KnownDocument
+from feature_store.records import DELETED, REJECTED, KnownDocument
+from feature_store.store import FeatureStore
 from feature_store.suppression import FORGOTTEN, HIDDEN, read_suppressed
 from steps.extract.fields import encode_fields, mapped_fields, source_hash, value_at
 from steps.extract.ids import IdSet, text_of_id
 
 ROWS_PER_PART = 500
-BYTES_PER_PART = 32_000_000
+BYTES_PER_PART = 8_000_000  # of mapped fields; a document larger than that has a part of its own
 ROWS_PER_LOOK_UP = 1000
 ALL_REASONS = "all"
 
@@ -36,9 +36,10 @@ class Comparison:
     """
 
     def __init__(
-        self, store: FeatureStore, category: CategoryConfig, rules: str, folder: Path, advance: Advance
+        self, store: FeatureStore, category: CategoryConfig, rules: str, folder: Folder, advance: Advance
     ) -> None:
         self.store = store
+        self.knowledge = store.knowledge()
         self.category = category
         self.rules = rules
         self.folder = folder
@@ -105,7 +106,7 @@ class Comparison:
     def flush(self) -> None:
         """Compare what waits, so that counts and parts are complete."""
         for some in tables.batches_of(self._rows, ROWS_PER_LOOK_UP):
-            known = self.store.known(row["document_id"] for row in some)
+            known = self.knowledge.of(row["document_id"] for row in some)
             retried = self.retried.has(row["document_id"] for row in some)
             for row, again in zip(some, retried, strict=True):
                 outcome = _compare(row, known.get(row["document_id"]))
@@ -152,18 +153,6 @@ def rejects_to_retry(store: FeatureStore, category: str, reasons: Sequence[str])
     return ids
 
 
-def held_source_ids(store: FeatureStore, document_ids: Sequence[str]) -> dict[str, str]:
-    """Return the source id of each of these documents that the store holds, live or as a reject."""
-    newest = store.newest()
-    if newest is None:
-        return {}
-    columns = ["document_id", "source_id"]
-    documents = tables.look_up(store.documents(newest), "document_id", document_ids, [*columns, "state"])
-    live = {row["document_id"]: row["source_id"] for row in documents if row["state"] == LIVE}
-    rejects = tables.look_up(store.rejects(newest), "document_id", document_ids, columns)
-    return live | {row["document_id"]: row["source_id"] for row in rejects}
-
-
 def is_marked_deleted(document: Document, category: CategoryConfig) -> bool:
     """Return whether the category's ``deleted_field`` is set: anything but null, false, 0 and an empty string."""
     if category.deleted_field is None:
@@ -172,7 +161,7 @@ def is_marked_deleted(document: Document, category: CategoryConfig) -> bool:
     return not (value is None or (isinstance(value, bool | int | float | str) and not value))
 
 
-def write_removed(folder: Path, category: str, ids: IdSet) -> None:
+def write_removed(folder: Folder, category: str, ids: IdSet) -> None:
     """Write document ids as parts ``removed``."""
     first = len(list_parts(folder, "removed"))
     for number, some in enumerate(ids, first):
@@ -222,14 +211,17 @@ def _compare(row: Row, known: KnownDocument | None) -> str:
 class _PendingRows:
     """Rows that wait for a part to be full; only for them the fields are turned into JSON."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.rows: list[Row] = []
         self.bytes = 0
         self.number = len(list_parts(folder, "raw"))
 
     def add(self, row: Row) -> None:
-        self.bytes += row.pop("bytes")
+        size = row.pop("bytes")
+        if self.bytes + size > BYTES_PER_PART:
+            self.flush()
+        self.bytes += size
         fields = to_extended_json(row["fields"]).encode("utf-8", "backslashreplace").decode()
         self.rows.append({**row, "fields": fields})
         if len(self.rows) >= ROWS_PER_PART or self.bytes >= BYTES_PER_PART:

@@ -7,7 +7,7 @@ from typing import Any
 from bson import ObjectId
 
 from feature_store.tables import LOOKUP_BATCH, batches_of
-from steps.extract.compare import Comparison, held_source_ids
+from steps.extract.compare import Comparison
 from steps.extract.read import distinct_ids, read_documents
 from steps.extract.source import Source
 
@@ -47,7 +47,7 @@ def other_forms(raw_id: Any) -> list[Any]:
 def _sorted_out(source: Source, comparison: Comparison, ids: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Return the ids that the store holds or the source has, and the others."""
     identifiers = comparison.document_ids(ids)
-    held = held_source_ids(comparison.store, identifiers)
+    held = comparison.knowledge.source_ids(identifiers)
     asked = [raw_id for raw_id, identifier in zip(ids, identifiers, strict=True) if identifier not in held]
     known = [raw_id for raw_id, identifier in zip(ids, identifiers, strict=True) if identifier in held]
     if not asked:

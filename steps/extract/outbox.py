@@ -7,10 +7,9 @@ reading them again is harmless.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from feature_store.parts import list_parts, write_part
+from feature_store.parts import Folder, Part, list_parts, write_part
 from steps.extract.compare import Comparison
 from steps.extract.keys import resolve_ids
 from steps.extract.read import IDS_IN_MEMORY, id_key
@@ -33,7 +32,7 @@ class Drained:
     deleted: set[tuple[str, str]] = field(default_factory=set)
     entries: int = 0
     more: bool = False
-    parts: list[Path] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
 
 def capture_by_outbox(source: Source, comparison: Comparison) -> Outcome:
@@ -79,7 +78,7 @@ def _trouble_before(source: Source, outbox: str) -> str:
     return reason
 
 
-def _drain(source: Source, folder: Path, trouble: str) -> Drained:
+def _drain(source: Source, folder: Folder, trouble: str) -> Drained:
     """Read the pending entries, in order: of ``max_changes`` documents, or all if everything is compared."""
     drained = Drained(trouble)
     write = _part_writer(source, folder, drained)
@@ -117,7 +116,7 @@ def _take(drained: Drained, entry: Document, max_changes: int | None) -> None:
         drained.deleted.add(name)
 
 
-def _part_writer(source: Source, folder: Path, drained: Drained) -> Callable[[list[Any]], None]:
+def _part_writer(source: Source, folder: Folder, drained: Drained) -> Callable[[list[Any]], None]:
     first = len(list_parts(folder, "outbox"))
 
     def write(entry_ids: list[Any]) -> None:

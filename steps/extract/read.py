@@ -1,7 +1,9 @@
 """Reading a collection: ids first, then the documents in pages, so that memory does not grow with the collection."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from bson import ObjectId
@@ -14,7 +16,8 @@ from feature_store.tables import batches_of
 from steps.extract.fields import top_level
 from warehouse.failures import reading
 
-PAGE_SIZE = 100  # documents of up to 16 MB
+PAGE_SIZE = 100
+PAGE_CHARACTERS = 16_000_000  # a page ends with the document that goes beyond; one has up to 16 MB
 IDS_AT_ONCE = 1000
 IDS_IN_MEMORY = 100_000  # ids of changed documents; beyond, comparing everything is cheaper than remembering them
 
@@ -57,7 +60,22 @@ def read_documents(
         TerminalError: if it refuses to read.
     """
     with reading(source.name):
-        return _fetch(source, list(ids), dict.fromkeys(top_level(paths), 1))
+        found, missing, _ = _fetch(source, list(ids), dict.fromkeys(top_level(paths), 1))
+        return found, missing
+
+
+def read_in_pages(
+    source: Collection[Document], ids: Iterable[Any], paths: Sequence[str], page_size: int = PAGE_SIZE
+) -> Iterator[tuple[list[Document], list[Any]]]:
+    """Yield what ``read_documents`` returns, page by page of the ids; large documents make small pages.
+
+    Raises:
+        TransientError: if the warehouse stops answering.
+        TerminalError: if it refuses to read.
+    """
+    for page in batches_of(ids, page_size):
+        for _, found, missing in _cut_pages(source, page, paths):
+            yield found, missing
 
 
 def read_ids(source: Collection[Document], paths: Sequence[str]) -> Iterator[list[Document]]:
@@ -84,9 +102,24 @@ def id_key(raw_id: Any) -> tuple[str, str]:
 
 def _pages(source: Collection[Document], paths: Sequence[str], page_size: int) -> Iterator[list[Document]]:
     for page in batches_of(_all_ids(source), page_size):
-        found, _ = read_documents(source, page, paths)
-        by_id = {id_key(document["_id"]): document for document in found}
-        yield [by_id[key] for raw_id in page if (key := id_key(raw_id)) in by_id]
+        for asked, found, _ in _cut_pages(source, page, paths):
+            by_id = {id_key(document["_id"]): document for document in found}
+            yield [by_id[key] for raw_id in asked if (key := id_key(raw_id)) in by_id]
+
+
+def _cut_pages(
+    source: Collection[Document], ids: list[Any], paths: Sequence[str]
+) -> Iterator[tuple[list[Any], list[Document], list[Any]]]:
+    """Yield the ids that were asked for with the documents found and, in the end, the ids for which there is none."""
+    fetch = partial(_fetch, source, projection=dict.fromkeys(top_level(paths), 1))
+    asked = ids
+    while asked:
+        with reading(source.name):
+            found, missing, is_cut = fetch(asked, most_characters=PAGE_CHARACTERS)
+            if is_cut and len(missing) == len(asked):  # what was found only resembles what was asked for
+                found, missing, is_cut = fetch(asked)
+        yield asked, found, [] if is_cut else missing
+        asked = missing if is_cut else []
 
 
 def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
@@ -111,14 +144,35 @@ def _all_ids(source: Collection[Document]) -> Iterator[Any]:
     reraise=True,
 )
 def _fetch(
-    source: Collection[Document], ids: list[Any], projection: dict[str, int]
-) -> tuple[list[Document], list[Any]]:
+    source: Collection[Document], ids: list[Any], projection: dict[str, int], most_characters: float = math.inf
+) -> tuple[list[Document], list[Any], bool]:
+    """Return documents, the ids for which there is none, and whether that is so because there were too many to read."""
     wanted = projection or {"_id": 1}
-    found = {id_key(document["_id"]): document for document in source.find({"_id": {"$in": ids}}, wanted)}
+    found: dict[tuple[str, str], Document] = {}
+    characters = 0
+    with source.find({"_id": {"$in": ids}}, wanted) as cursor:
+        for document in cursor:
+            found[id_key(document["_id"])] = document
+            characters += _characters(document)
+            if characters > most_characters:
+                return list(found.values()), [raw_id for raw_id in ids if id_key(raw_id) not in found], True
     # To be gone takes two answers: a server that compares ids of some type loosely in `$in` loses no document so.
     missing = [raw_id for raw_id in ids if id_key(raw_id) not in found]
     doubtful = [raw_id for raw_id in missing if not isinstance(raw_id, str | int | ObjectId)]
     for some in batches_of(doubtful, PAGE_SIZE):
         confirmed = source.find({"$or": [{"_id": raw_id} for raw_id in some]}, wanted)
         found.update((id_key(document["_id"]), document) for document in confirmed)
-    return list(found.values()), [raw_id for raw_id in ids if id_key(raw_id) not in found]
+    return list(found.values()), [raw_id for raw_id in ids if id_key(raw_id) not in found], False
+
+
+def _characters(value: Any) -> int:
+    """Return about how large a value is: the length of all texts in it."""
+    match value:
+        case str() | bytes():
+            return len(value)
+        case Mapping():
+            return sum(map(_characters, value.values()))
+        case list():
+            return sum(map(_characters, value))
+        case _:
+            return 0

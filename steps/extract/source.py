@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pymongo.collection import Collection
@@ -11,10 +10,10 @@ from pymongo.database import Database
 
 from feature_store.config import CaptureMode, CategoryConfig
 from feature_store.extended_json import from_extended_json, to_extended_json
-from feature_store.tables import batches_of
+from feature_store.parts import Part
 from feature_store.versions import Position
 from steps.extract.compare import Comparison, is_marked_deleted
-from steps.extract.read import PAGE_SIZE, read_documents, read_everything, read_ids
+from steps.extract.read import read_everything, read_ids, read_in_pages
 
 Document = dict[str, Any]
 
@@ -84,7 +83,7 @@ class Outcome:
     value: Document | None = None
     compared_ids: int = 0
     more: bool = False
-    entries: Sequence[Path] = ()
+    entries: Sequence[Part] = ()
 
 
 def compare_everything(
@@ -109,8 +108,7 @@ def compare_some(
     source: Source, comparison: Comparison, ids: Iterable[Any], more_paths: Sequence[str] = ()
 ) -> Iterator[list[Document]]:
     """Compare the documents of these ids, page by page; those that are not there are candidates for deletion."""
-    for some in batches_of(ids, PAGE_SIZE):
-        documents, missing = read_documents(source.collection, some, [*source.paths, *more_paths])
+    for documents, missing in read_in_pages(source.collection, ids, [*source.paths, *more_paths]):
         comparison.look_at(documents)
         comparison.report_absent(missing)
         yield documents

@@ -149,7 +149,7 @@ def _write(
     with (
         flushed_once(client, collection),
         indexing_deferred(client, collection, count_rows(new), lease.keep),
-        progress(f"loading {embeddings.index}", total) as advance,
+        progress(f"loading {embeddings.index}", total, "point") as advance,
     ):
 
         def done(units: int) -> None:

@@ -13,7 +13,8 @@ from qdrant_client import QdrantClient
 
 from feature_store import tables
 from feature_store.index import retrying, scroll
-from feature_store.index_record import IndexRecord, payload_hash, unpack
+from feature_store.index_record import IndexRecord
+from feature_store.points import payload_hash, unpack
 from feature_store.progress import Advance
 from feature_store.store import IS_LIVE, FeatureStore
 from feature_store.versions import Version

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from qdrant_client import models
 
-from feature_store.index_record import ID_BYTES
+from feature_store.points import ID_BYTES
 
 BUCKETS = 1 << 16
 """With a million points about 15 share one: that is how many are looked into for one that differs."""

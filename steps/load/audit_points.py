@@ -21,9 +21,10 @@ from feature_store import tables
 from feature_store.encoders import SparseVector, load_sparse_encoder
 from feature_store.errors import TerminalError
 from feature_store.ids import text_hash
-from feature_store.index import NOTHING, PARENT_ROLE, IndexMetadata, distance, retrying, vector_names
+from feature_store.index import NOTHING, IndexMetadata, distance, retrying, vector_names
 from feature_store.index_config import SparseConfig
-from feature_store.index_record import IndexRecord, payload_hash, unpack
+from feature_store.index_record import IndexRecord
+from feature_store.points import PARENT_ROLE, payload_hash, unpack
 from feature_store.vectors import Vectors, VectorTable
 
 Kind = Literal["lost", "foreign", "payload", "dense", "sparse", "missing_vector", "surplus_vector"]

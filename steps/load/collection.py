@@ -41,6 +41,9 @@ def ensure_collection(
     if is_local(client):
         tell_what_has_no_effect(index)
     metadata = read_metadata(client, collection)
+    indexed: Mapping[str, PayloadType] = {}
+    if metadata is not None and is_local(client):
+        indexed = metadata.payload_indexes  # nothing else says so there, and each one costs a file
     if metadata is None:
         metadata = _new_metadata(collection, index, fields, encoder, store_id)
         retrying()(_create, client, collection, metadata, creation_options(index, encoder))
@@ -49,7 +52,8 @@ def ensure_collection(
         fields = {**metadata.payload_indexes, **fields}
     info = retrying()(client.get_collection, collection)
     update_settings(client, collection, info.config, index, metadata.server)
-    index_fields(client, collection, info.payload_schema, fields, index.server.tenant)
+    lacking = {field: kind for field, kind in fields.items() if indexed.get(field) != kind}
+    index_fields(client, collection, info.payload_schema, lacking, index.server.tenant)
     return _describe(client, collection, metadata, index, fields)
 
 

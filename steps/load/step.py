@@ -1,6 +1,5 @@
 """The ZenML step that brings one Qdrant collection to the newest version."""
 
-import time
 from typing import Annotated
 
 from loguru import logger
@@ -12,8 +11,9 @@ from feature_store.handles import CleanedDocuments, Embeddings, IndexReport
 from feature_store.index import LOCAL_MODE_COMFORT, open_qdrant
 from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
+from feature_store.profile import Meter
 from steps.load.apply import bring_to_version
-from steps.runtime import start_step
+from steps.runtime import start_stage
 
 
 @step(enable_cache=False, output_materializers=HandleMaterializer)
@@ -21,8 +21,8 @@ def load(
     embeddings: Embeddings, cleaned_documents: CleanedDocuments, index: IndexConfig, categories: list[CategoryConfig]
 ) -> Annotated[IndexReport, "index_report"]:
     """Write what differs, remove stale points, reconcile the counts, and move version and alias last."""
-    settings, _ = start_step()
-    started = time.monotonic()
+    settings, _ = start_stage()
+    meter = Meter()
     folder, encoder = settings.indexes_folder, load_encoder(index.encoder)
     with open_qdrant(settings) as client:
         report = bring_to_version(client, folder, embeddings, cleaned_documents, index, categories, encoder)
@@ -32,4 +32,4 @@ def load(
             "{}: the embedded Qdrant searches {:,} points by brute force; set QDRANT_URL to a server",
             index.name, report.points,
         )  # fmt: skip
-    return report.model_copy(update={"seconds": time.monotonic() - started})
+    return report.model_copy(update=meter.read())

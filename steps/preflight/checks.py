@@ -12,10 +12,12 @@ from pymongo.database import Database
 from feature_store.config import CategoryConfig, PipelineConfig, RunOptions
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import ConfigurationError, PipelineError, PreflightError, TerminalError
+from feature_store.executors.opening import open_executor
 from feature_store.index import collection_names as qdrant_collections
 from feature_store.index import collections_of, open_qdrant, read_metadata, serving_collection
 from feature_store.index_config import IndexConfig, SlidingWindowConfig
 from feature_store.journal import require_no_erasure
+from feature_store.parts import probe
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
 from inference.evaluation.golden import read_golden
@@ -194,6 +196,31 @@ def _embedded_windows(index: IndexConfig) -> Iterator[tuple[str, int]]:
     yield from zip([index.name] * (len(windows) - len(categories)) + categories, windows, strict=True)
 
 
+def check_part_files(settings: Settings, config: PipelineConfig) -> Iterator[Finding]:
+    """Storage for part files other than the data folder can be used, by every node of the cluster if there is one."""
+    on_cluster = config.executor.kind == "ray"
+    if settings.parts_uri is None and not on_cluster:
+        return
+    folder = settings.runs_folder
+    if (
+        settings.parts_uri
+        and settings.parts_uri.startswith("memory:")
+        and not on_cluster
+        and config.executor.workers != 1
+    ):
+        raise ConfigurationError(
+            "PARTS_URI: what is in memory:// is seen by one process only, and several clean and chunk.",
+            "Set PARTS_URI to a folder or a bucket, or executor.workers to 1.",
+        )
+    probe(folder)
+    yield Finding("part files", str(folder))
+    if on_cluster:
+        with open_executor(config.executor):  # says what to do where Ray is not installed
+            from feature_store.executors.cluster import examine_cluster
+
+            yield Finding("cluster", examine_cluster(config.executor, folder))
+
+
 def check_golden_queries(_: Settings, config: PipelineConfig) -> Iterator[Finding]:
     """The golden queries by which a new collection is compared can be read."""
     for index in config.indexes:
@@ -217,6 +244,7 @@ CHECKS: dict[str, Check] = {
     "qdrant": check_qdrant,
     "models": check_encoders,
     "golden queries": check_golden_queries,
+    "part files": check_part_files,
 }
 
 

@@ -20,7 +20,7 @@ from feature_store.materializers import HandleMaterializer
 from feature_store.parts import remove_folder
 from steps.report.handle import to_report
 from steps.report.summary import describe_held_back, summarise_run, to_lines
-from steps.runtime import run_id, start_step
+from steps.runtime import run_id, run_seconds, start_stage
 
 
 @step(enable_cache=False, output_materializers=HandleMaterializer)
@@ -33,9 +33,9 @@ def report(
     serving_report: ServingReport,
 ) -> Annotated[RunReport, "run_report"]:
     """Sum up the run; a promise that does not hold fails it."""
-    settings, run_folder = start_step()
+    settings, run_folder = start_stage()
     stages = list(zip(chunks, embeddings, index_reports, strict=True))
-    summary = summarise_run(run_id(), raw_documents, cleaned_documents, stages, serving_report)
+    summary = summarise_run(run_id(), raw_documents, cleaned_documents, stages, serving_report, run_seconds())
     write_json_atomically(settings.reports_folder / f"{summary.run_id}.json", summary.model_dump(mode="json"))
     remove_folder(run_folder)
     lock.release(settings.data_dir)

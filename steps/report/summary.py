@@ -16,10 +16,13 @@ from feature_store.handles import (
     RawDocuments,
     ServedIndex,
     ServingReport,
+    StageFigures,
 )
 from feature_store.store import IS_LIVE
 from feature_store.versions import now
+from feature_store.views.profile import PROFILE_HEADER, describe_profile, profile_rows
 from feature_store.views.text import escape_markdown
+from steps.report.stages import stage_figures
 
 BRANCH_COUNTS = (
     "documents",
@@ -89,6 +92,8 @@ class RunSummary(BaseModel):
     """Everything worth telling of a run.
 
     ``quality`` is what it found other than expected, and went on; ``serving`` says which collections serve now.
+    ``seconds`` are those of each kind of stage, ``stages`` has what each one did and cost, ``run_seconds`` are those
+    since the run began, up to its report (0: not known).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,6 +110,8 @@ class RunSummary(BaseModel):
     seconds: dict[str, float]
     quality: list[QualityFinding] = Field(default_factory=list)
     serving: list[ServedIndex] = Field(default_factory=list)
+    stages: list[StageFigures] = Field(default_factory=list)
+    run_seconds: float = 0.0
 
     def changed_nothing(self) -> bool:
         """Return whether the run found everything up to date."""
@@ -129,8 +136,9 @@ def summarise_run(
     cleaned: CleanedDocuments,
     stages: Sequence[tuple[Chunks, Embeddings, IndexReport]],
     serving: ServingReport,
+    run_seconds: float = 0.0,
 ) -> RunSummary:
-    """Return the summary of a run from what its stages handed on.
+    """Return the summary of a run, which took ``run_seconds`` so far, from what its stages handed on.
 
     Raises:
         ReconciliationError: if a promise does not hold.
@@ -152,6 +160,8 @@ def summarise_run(
         seconds={**stage_seconds(raw, cleaned, branches), "serve": serving.seconds},
         quality=cleaned.quality,
         serving=serving.indexes,
+        stages=stage_figures(raw, cleaned, stages, serving),
+        run_seconds=run_seconds,
     )
 
 
@@ -357,9 +367,11 @@ def to_markdown(summary: RunSummary) -> str:
             [[item.name, "yes" if item.holds else "no", item.figures] for item in summary.invariants],
         ),
         "",
-        "## Seconds",
+        "## Where the time went",
         "",
-        *_table(list(summary.seconds), [[f"{value:.1f}" for value in summary.seconds.values()]]),
+        *_table(PROFILE_HEADER, profile_rows(summary.stages, summary.run_seconds)),
+        "",
+        *describe_profile(summary.stages),
     ]
     return "\n".join(lines) + "\n"
 

@@ -25,7 +25,8 @@ from warehouse.connection import open_warehouse
 
 SEED = 27
 NOTES = 24
-IN_FLIGHT = 8  # texts; the suite's documents are few, so a commit of vectors is smaller than in the product
+COMMIT = 8  # texts; the suite's documents are few, so a commit of vectors is smaller than in the product
+IN_FLIGHT = 2 * COMMIT  # texts that a crash may lose: while some are being stored, the model has the next ones
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def opened(place: Place) -> Iterator[tuple[DrainingFlow, Database[Document]]]:
         open_warehouse(Settings(data_dir=place.warehouse, mongo_database=place.database, _env_file=None)) as database,
         open_qdrant(Settings(data_dir=place.folder, _env_file=None)) as client,
     ):
-        embed_stage.TEXTS_PER_COMMIT = IN_FLIGHT
+        embed_stage.TEXTS_PER_COMMIT = COMMIT
         yield make_flow(place, client), database
 
 

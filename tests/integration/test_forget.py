@@ -310,7 +310,7 @@ def test_exports_are_cleaned_where_they_are_ours_and_named_where_not(installatio
 
 @pytest.mark.parametrize("mode", sorted(MODES))
 def test_it_stays_gone_though_the_warehouse_has_it(mode: str, tmp_path: Path) -> None:
-    from steps.clean.clean import CLEANING_VERSION
+    from steps.clean.rules import CLEANING_VERSION
     from steps.extract.apply import CapturePolicy, find_waiting
 
     installation = Installation(tmp_path, mode)

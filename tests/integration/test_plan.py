@@ -224,7 +224,7 @@ def test_a_plan_that_still_fits_is_applied_and_one_that_does_not_is_refused(inst
 
 def refusing_run(installation, server) -> None:
     """Capture as the step does, which is where an outdated plan is refused."""
-    from steps.clean.clean import CLEANING_VERSION
+    from steps.clean.rules import CLEANING_VERSION
     from steps.extract.apply import CapturePolicy, capture_categories
 
     config = installation.config

@@ -9,9 +9,9 @@ import pytest
 from feature_store.handles import Chunks
 from feature_store.ids import text_hash
 from feature_store.index_config import MultiSizeConfig, ParentConfig, SlidingWindowConfig, SmallToBigConfig, WindowSize
-from feature_store.index_record import payload_hash, unpack
 from feature_store.parts import list_parts, read_part
-from steps.chunk import apply
+from feature_store.points import payload_hash, unpack
+from steps.chunk import part
 from steps.chunk.apply import chunk_changes
 
 CHUNKING = SlidingWindowConfig(window=12, overlap=0)
@@ -122,7 +122,7 @@ def test_a_document_that_the_record_does_not_know_is_new(tmp_path, words, known)
 
 
 def test_every_part_is_filled_by_whole_documents(tmp_path, words, monkeypatch):
-    monkeypatch.setattr(apply, "ROWS_PER_PART", 10)
+    monkeypatch.setattr(part, "ROWS_PER_PART", 10)
     chunked(tmp_path, words, [row(f"d{number}") for number in range(5)])
     documents = [
         {chunk["document_id"] for chunk in read_part(part).to_pylist()} for part in list_parts(tmp_path, "chunks")

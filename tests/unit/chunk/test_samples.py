@@ -1,11 +1,13 @@
 """The samples that a chunks handle keeps for its view: few, cut short, and named by document."""
 
+import pyarrow as pa
 import pytest
 
+from feature_store.handles import Chunks
 from feature_store.index_config import MultiSizeConfig, ParentConfig, SlidingWindowConfig, SmallToBigConfig, WindowSize
-from feature_store.records import CleanedDocument
-from steps.chunk.apply import SAMPLE_CHARACTERS, SAMPLES, ChunkWriter
-from steps.chunk.strategies import CHUNKERS
+from steps.chunk import apply
+from steps.chunk.apply import chunk_changes
+from steps.chunk.part import SAMPLE_CHARACTERS, SAMPLES
 
 CHUNKING = SlidingWindowConfig(window=32, overlap=8)
 SIZES = MultiSizeConfig(strategy="multi_size", sizes=(WindowSize(window=32), WindowSize(window=16)))
@@ -14,15 +16,23 @@ SHORT = "A short text."
 LONG = "A sentence of seven words is here. " * 20
 
 
-@pytest.fixture
-def samples_of(tmp_path, words):
+@pytest.fixture(params=[1, 1000], ids=["a document at a time", "all at once"])
+def samples_of(request, tmp_path, words, monkeypatch):
+    monkeypatch.setattr(apply, "DOCUMENTS_PER_ITEM", request.param)
+    missing = dict.fromkeys(("url", "author", "published_at", "updated_at", "external_id", "language"))
+
     def sample(*texts, title=None, chunking=CHUNKING):
-        writer = ChunkWriter(tmp_path, chunking)
-        for number, text in enumerate(texts):
-            name = f"document-{number}"
-            document = CleanedDocument(name, "notes", f"source-{number}", "h", text, "text", title)
-            writer.add(document, CHUNKERS[chunking.strategy](document, chunking, words, 100), None)
-        return writer.finish()["samples"]
+        rows = [
+            {
+                "document_id": f"document-{number}", "category": "notes", "source_id": f"source-{number}",
+                "source_hash": "h", "text": text, "text_format": "text", "title": title, "metadata": "{}",
+                "state": "live", **missing,
+            }
+            for number, text in enumerate(texts)
+        ]  # fmt: skip
+        handle = Chunks(folder=tmp_path, index="i", collection="i__0", since=0, version=1)
+        batches = pa.Table.from_pylist(rows).to_batches()
+        return chunk_changes(batches, chunking, words, 100, handle, None, lambda units: None).samples
 
     return sample
 

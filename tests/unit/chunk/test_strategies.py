@@ -6,12 +6,13 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter
 
-from feature_store.config import REPOSITORY, load_config
+from feature_store.config import load_config
+from feature_store.defaults import REPOSITORY
 from feature_store.errors import TerminalError
 from feature_store.ids import text_hash
 from feature_store.index import CHUNKER_VERSION, PAYLOAD_VERSION, index_fingerprint
 from feature_store.index_config import ChunkingConfig, IndexConfig, SlidingWindowConfig
-from feature_store.index_record import payload_hash
+from feature_store.points import payload_hash
 from feature_store.records import CleanedDocument
 from steps.chunk.payload import make_payload
 from steps.chunk.strategies import CHUNKERS, check_chunks, window_of

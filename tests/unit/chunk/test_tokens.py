@@ -1,6 +1,23 @@
-import pytest
+import json
+import random
 
-from steps.chunk.tokens import TokenRuler, measure_tokens
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_store.encoders import load_encoder, packaged_model
+from feature_store.encoders.words import separates_words
+from feature_store.index_config import (
+    EncoderConfig,
+    MultiSizeConfig,
+    ParentConfig,
+    SlidingWindowConfig,
+    SmallToBigConfig,
+    WindowSize,
+)
+from steps.chunk.strategies import CHUNKERS
+from steps.chunk.tokens import TokenRuler, WordTokens, measure_tokens, tokens_of
+from tests.unit.chunk.nasty import HUGE, texts
 
 
 def test_a_ruler_counts_the_tokens_that_begin_in_a_stretch(words):
@@ -42,3 +59,73 @@ def test_a_long_text_is_tokenised_in_parts_as_if_in_one(wordpiece, text):
 
     assert measure_tokens(text, tokens).starts == [start for start, _ in wordpiece(text)]
     assert "".join(seen) == text
+
+
+STRATEGIES = [
+    SlidingWindowConfig(window=24, overlap=8, heading_prefix=True),
+    SmallToBigConfig(strategy="small_to_big", child=WindowSize(window=12, overlap=4), parent=ParentConfig(window=48)),
+    MultiSizeConfig(strategy="multi_size", sizes=(WindowSize(window=48, overlap=24), WindowSize(window=12))),
+]
+
+
+@given(texts, st.sampled_from(STRATEGIES), st.integers(1, 30), st.booleans())
+def test_counts_from_the_document_are_those_of_each_chunk_on_its_own(
+    wordpiece, make_document, text, chunking, times, printable
+):
+    if printable:  # where a text has control characters, every chunk is counted on its own
+        text = "".join(sign for sign in text if sign.isprintable() or sign in " \t\n\r\u2028\u00a0")
+    document = make_document(text * times, title="A Title")
+    cut = CHUNKERS[chunking.strategy]
+    assert cut(document, chunking, WordTokens(wordpiece), 40) == cut(document, chunking, wordpiece, 40)
+
+
+@pytest.mark.parametrize("name", ["words of 150 characters", "CJK sentences", "right-to-left", "one table"])
+def test_counts_from_a_large_document_are_those_of_each_chunk_on_its_own(wordpiece, make_document, name):
+    document, chunking = make_document(HUGE[name][:20_000]), STRATEGIES[0]
+    cut = CHUNKERS[chunking.strategy]
+    assert cut(document, chunking, WordTokens(wordpiece), 60) == cut(document, chunking, wordpiece, 60)
+
+
+def test_a_document_of_words_is_tokenised_once(wordpiece, make_document):
+    asked = []
+
+    def tokens(text):
+        asked.append(len(text))
+        return wordpiece(text)
+
+    text = " ".join(random.Random(1).choices(["light", "river", "stone.", "bridge,", "Tower"], k=3_000))
+    chunking = STRATEGIES[2]
+    CHUNKERS[chunking.strategy](make_document(text), chunking, WordTokens(tokens), 60)
+    assert sum(asked) <= len(text)
+
+
+@pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x85", "\x00"])
+def test_white_space_that_the_tokenizer_leaves_out_separates_nothing(wordpiece, sign):
+    text = f"river{sign}stone and more"
+    assert measure_tokens(text, WordTokens(wordpiece)).separators == ""
+    assert measure_tokens(text.replace(sign, " "), WordTokens(wordpiece)).separators != ""
+
+
+def test_the_packaged_model_reads_word_by_word():
+    encoder = load_encoder(EncoderConfig())
+    assert encoder.separates_words
+    assert isinstance(tokens_of(encoder), WordTokens)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pre_tokenizer": {"type": "ByteLevel"}},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "BertPreTokenizer"}]}},
+        {"pre_tokenizer": None},
+        {"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "_"}},
+        {"normalizer": None},
+        {"added_tokens": [{"content": "two words", "lstrip": False, "rstrip": False, "single_word": False}]},
+        {"added_tokens": [{"content": "<mask>", "lstrip": True, "rstrip": False, "single_word": False}]},
+    ],
+    ids=str,
+)
+def test_of_any_other_tokenizer_nothing_is_assumed(tmp_path, change):
+    file = json.loads((packaged_model() / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**file, **change}), encoding="utf-8")
+    assert not separates_words(tmp_path)

@@ -1,6 +1,5 @@
 import pytest
 
-from steps.clean import html as html_module
 from steps.clean.errors import UnparseableError
 from steps.clean.html import PageMetadata, clean_html, read_page_metadata
 
@@ -54,7 +53,7 @@ def test_tags_nested_without_end_are_refused():
 
 
 def test_a_head_that_nobody_can_read_states_nothing(monkeypatch):
-    monkeypatch.setattr(html_module.trafilatura, "extract_metadata", lambda *_, **__: [].pop())
+    monkeypatch.setattr("trafilatura.extract_metadata", lambda *_, **__: [].pop())
     assert read_page_metadata(PAGE) == PageMetadata()
 
 
@@ -62,7 +61,7 @@ def test_the_error_of_the_parser_is_passed_on(monkeypatch):
     def fail(*_arguments, **_options):
         raise TypeError("odd tree")
 
-    monkeypatch.setattr(html_module.trafilatura, "extract", fail)
+    monkeypatch.setattr("trafilatura.extract", fail)
     with pytest.raises(UnparseableError, match="odd tree"):
         clean_html(PAGE)
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from pymongo.uri_parser import parse_uri
 
-from feature_store.config import DEFAULT_CONFIG, REPOSITORY, load_config
+from feature_store.config import load_config
+from feature_store.defaults import DEFAULT_CONFIG, REPOSITORY
 
 COMPOSE_TEXT = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load(COMPOSE_TEXT)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from feature_store.config import REPOSITORY
+from feature_store.defaults import REPOSITORY
 from feature_store.settings import Settings
 
 EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@ import tomllib
 
 import yaml
 
-from feature_store.config import REPOSITORY
+from feature_store.defaults import REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 STAGES = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]

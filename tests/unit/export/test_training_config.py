@@ -2,8 +2,9 @@
 
 import pytest
 
+from feature_store.defaults import DEFAULT_TRAINING_CONFIG
 from feature_store.errors import ConfigurationError
-from feature_store.training import DEFAULT_TRAINING_CONFIG, TrainingConfig, load_training_config, validate_training
+from feature_store.training import TrainingConfig, load_training_config, validate_training
 
 
 def test_the_file_that_comes_along_holds_the_defaults():

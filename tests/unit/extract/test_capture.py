@@ -11,7 +11,7 @@ from feature_store.extended_json import from_extended_json
 from feature_store.handles import CaptureCounts
 from feature_store.ids import document_id
 from feature_store.parts import list_parts, read_part
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract import compare
 from steps.extract.apply import CapturePolicy, capture_pages
 from tests.flow import Flow, ignore, note, notes_config
@@ -177,7 +177,7 @@ def test_parts_are_cut_by_rows_and_by_size(flow, monkeypatch):
     ]
     raw = flow.extract(documents)
     sizes = [read_part(part).num_rows for part in list_parts(raw.folder, "raw")]
-    assert sizes == [4, 4, 2, 1]
+    assert sizes == [4, 4, 1, 1, 1]
     assert [row["source_id"] for row in raw_rows(raw)] == [document["_id"] for document in documents]
 
 

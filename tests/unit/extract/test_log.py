@@ -11,7 +11,7 @@ from feature_store.extended_json import from_extended_json, to_extended_json
 from feature_store.ids import document_id
 from feature_store.parts import list_parts, read_part
 from feature_store.versions import save_positions
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract import log
 from steps.extract.apply import CapturePolicy, find_waiting
 from tests.fake_change_stream import FIRST_SECOND, FakeStream, time_of, token_at

@@ -14,7 +14,7 @@ from feature_store.errors import ConfigurationError, PlanOutdatedError, Terminal
 from feature_store.handles import CaptureCounts
 from feature_store.parts import list_parts
 from feature_store.versions import Position
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, capture_categories, capture_category, find_waiting
 from tests.application import DrainingFlow
 from tests.fake_change_stream import FakeReplicaSet

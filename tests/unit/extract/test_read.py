@@ -8,7 +8,8 @@ from bson import Binary, ObjectId
 
 from feature_store.ids import source_id
 from feature_store.settings import Settings
-from steps.extract.read import read_pages
+from steps.extract import read as reading
+from steps.extract.read import read_in_pages, read_pages
 from warehouse.connection import open_warehouse
 
 
@@ -85,3 +86,20 @@ def test_a_document_that_is_deleted_while_reading_is_left_out(database, collecti
 def test_pages_come_in_the_order_of_ids(database, collection):
     collection.insert_many([{"_id": f"{number:03d}", "body": "x"} for number in reversed(range(23))])
     assert ids_of(read(database, collection, page_size=5)) == [f"{number:03d}" for number in range(23)]
+
+
+def test_large_documents_make_small_pages_and_none_is_lost(database, collection, monkeypatch):
+    monkeypatch.setattr(reading, "PAGE_CHARACTERS", 1000)
+    sizes = [10, 2000, 400, 400, 400, 10, 3000]
+    collection.insert_many([{"_id": number, "body": ["x" * size]} for number, size in enumerate(sizes)])
+    pages = read(database, collection)
+    assert ids_of(pages) == list(range(len(sizes)))
+    assert [len(page) for page in pages] == [2, 3, 2]
+
+
+def test_an_id_without_a_document_is_reported_once_whatever_the_pages(database, collection, monkeypatch):
+    monkeypatch.setattr(reading, "PAGE_CHARACTERS", 10)
+    collection.insert_many([{"_id": number, "body": "x" * 20} for number in (1, 3, 5)])
+    pages = list(read_in_pages(collection, range(7), ["body"]))
+    assert [document["_id"] for found, _ in pages for document in found] == [1, 3, 5]
+    assert [raw_id for _, missing in pages for raw_id in missing] == [0, 2, 4, 6]

@@ -7,6 +7,7 @@ import pytest
 from feature_store.ids import document_id
 from feature_store.suppression import suppress
 from steps.clean import clean as cleaning_rules
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, find_waiting
 from steps.extract.compare import rejects_to_retry
 from tests.unit.extract.support import MODES, names_of, outcome, with_options
@@ -136,7 +137,7 @@ def test_a_reject_that_is_gone_from_the_source_is_gone_from_the_store(database, 
 def test_looking_whether_something_waits_does_not_count_rejects_to_be_tried_again(database, filled, mode):
     flow = retry(filled(mode), "all")
     config = flow.config
-    policy = CapturePolicy(config.cleaning.fingerprint(cleaning_rules.CLEANING_VERSION), options=config.options)
+    policy = CapturePolicy(config.cleaning.fingerprint(CLEANING_VERSION), options=config.options)
     assert not find_waiting(database, flow.store, config.categories[0], policy)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from feature_store.errors import ConfigurationError
 from feature_store.extended_json import from_extended_json
 from feature_store.parts import list_parts
-from steps.clean.clean import CLEANING_VERSION
+from steps.clean.rules import CLEANING_VERSION
 from steps.extract import timestamp
 from steps.extract.apply import CapturePolicy, find_waiting
 from steps.extract.timestamp import CELLS, Clock, Watermark, as_date, cell_of

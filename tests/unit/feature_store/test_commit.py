@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store import schema, tables
-from feature_store.commit import ChangeSet, RunDescription, commit
+from feature_store.commit import ChangeSet, RunDescription, _merged, commit
 from feature_store.config import CleaningConfig
 from feature_store.errors import TerminalError, TooManyRejectsError
 from feature_store.ids import document_id
-from feature_store.parts import list_parts
+from feature_store.parts import list_parts, write_part
 from feature_store.store import open_feature_store
 from steps.clean.apply import refuse_too_many_rejects
 from tests.flow import CATEGORY, Flow, note, notes_config
@@ -480,3 +480,35 @@ def test_rejects_of_a_category_that_is_no_longer_configured_do_not_stop_a_run(tm
     flow.config = notes_config(cleaning={**lenient, "max_rejected_share": 0.1})
     _, cleaned = flow.commit([note("a", "alpha"), note("b", "beta")])
     assert cleaned.version == 2
+
+
+def test_large_documents_come_one_by_one_and_last(flow, monkeypatch):
+    monkeypatch.setattr("feature_store.store._LARGE_CHARACTERS", 100)
+    bodies = {"a": "a" * 90, "b": "b" * 500, "c": "c" * 80, "d": "d" * 600}
+    flow.commit([note(name, body) for name, body in bodies.items()])
+    batches = list(flow.store.changes(0, flow.store.newest(), ["notes"], ["source_id", "text"]))
+    assert sorted(batches[0].column("source_id").to_pylist()) == ["a", "c"]
+    assert [batch.num_rows for batch in batches[1:]] == [1, 1]
+    assert {row["source_id"]: row["text"] for batch in batches for row in batch.to_pylist()} == bodies
+    assert changed_since(flow, 0) == dict.fromkeys(bodies, "live")
+
+
+def test_parts_are_merged_together_up_to_a_size_and_no_document_twice_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("feature_store.commit._ROWS_PER_MERGE", 4)
+    named = [["a", "b"], ["c"], ["d", "e"], ["f"], ["f"], ["g"]]
+    parts = [
+        write_part(tmp_path, "documents", number, pa.table({"document_id": names}))
+        for number, names in enumerate(named)
+    ]
+    merged = [rows.column("document_id").to_pylist() for rows in _merged(parts)]
+    assert merged == [["a", "b", "c", "d", "e"], ["f"], ["f", "g"]]
+    monkeypatch.setattr("feature_store.commit._BYTES_PER_MERGE", 1)
+    assert [rows.num_rows for rows in _merged(parts)] == [2, 1, 2, 1, 1, 1]
+
+
+def test_what_was_opened_for_look_ups_does_not_see_a_later_version(flow):
+    flow.commit([note("a", "alpha")])
+    knowledge = flow.store.knowledge()
+    flow.commit([note("a", "alpha"), note("b", "beta")])
+    assert set(knowledge.of([id_of("a"), id_of("b")])) == {id_of("a")}
+    assert set(flow.store.known([id_of("a"), id_of("b")])) == {id_of("a"), id_of("b")}

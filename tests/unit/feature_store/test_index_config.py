@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store.config import REPOSITORY, load_config, validate_parameters
+from feature_store.config import load_config, validate_parameters
+from feature_store.defaults import REPOSITORY
 from feature_store.errors import ConfigurationError
 from feature_store.index import CHUNKING, sizes_of, vector_names
 from feature_store.index_config import (

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store import schema
+from feature_store import index_record, schema
 from feature_store.index import NOTHING, EncoderDescription, IndexMetadata, Lease, VersionName
 from feature_store.index_config import EncoderConfig
-from feature_store.index_record import IndexRecord, StartingPoint, pack, starting_point, unpack
+from feature_store.index_record import IndexRecord, StartingPoint, starting_point
 from feature_store.parts import write_part
+from feature_store.points import pack, unpack
 from feature_store.store import open_feature_store
 from feature_store.versions import Version, now, publish_version
 
@@ -146,6 +147,26 @@ def test_while_a_record_is_written_the_lease_is_kept(record, tmp_path):
     record.begin(NOTHING, name(1), "token")
     record.write([rows_part(tmp_path, {"a": POINTS})], lambda: kept.append(record.count_points()))
     assert len(kept) == 3
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_however_many_rows_are_written_at_once_the_record_is_the_same(record, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(index_record, "_ROWS_AT_ONCE", at_once)
+    old = [rows_part(tmp_path / "1", {document: POINTS}, number) for number, document in enumerate(["old", "gone"])]
+    record.begin(NOTHING, name(1), "token")
+    assert record.write(old, keep) == 4
+    record.publish(name(1))
+    parts = [
+        rows_part(tmp_path / "2", {"a": POINTS, "old": {}}, 0),
+        rows_part(tmp_path / "2", {"b": {b"c" * 16: b"3" * 8}}, 1),
+        rows_part(tmp_path / "2", {"gone": {b"d" * 16: b"4" * 8}, "c": POINTS, "d": POINTS}, 2),
+    ]
+    record.begin(name(1), name(2), "token")
+    assert record.write(parts, keep) == 2 + 1 + 1 + 2 + 2
+    record.publish(name(2))
+    known = record.known_points(record.read_note().table)(["a", "b", "c", "d", "old", "gone"])
+    expected = {"a": POINTS, "b": {b"c" * 16: b"3" * 8}, "c": POINTS, "d": POINTS, "old": {}}
+    assert known == {**expected, "gone": {b"d" * 16: b"4" * 8}}
 
 
 @pytest.mark.parametrize("damage", ["table", "version", "note", "half a note", "manifest", "forgotten"])

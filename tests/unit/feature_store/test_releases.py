@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from feature_store import schema
 from feature_store.digests import SetDigest, file_digest, points_digest
 from feature_store.errors import TerminalError
-from feature_store.index_record import IndexRecord, pack
+from feature_store.index_record import IndexRecord
 from feature_store.names import find_version
+from feature_store.points import pack
 from feature_store.releases import Release, delete_release, list_releases, read_release, save_release
 from feature_store.versions import Version, now, publish_version
 

@@ -23,6 +23,7 @@ from feature_store.handles import (
     ProvenPromise,
     QualityFinding,
     RawDocuments,
+    ResourceUse,
     RetrievalEvaluation,
     RunReport,
     SampledChunk,
@@ -405,6 +406,8 @@ def test_the_summary_of_embeddings_tells_the_rate_only_where_something_was_embed
 
     assert shown(embedded=3000)["texts a second"] == "1,500.0"
     assert shown(embedded=0)["texts a second"] == "-"
+    assert shown(embedded=3000, tokens=90_000)["tokens a second"] == "45,000"
+    assert shown(embedded=3000)["tokens a second"] == "-"
 
 
 def test_the_summary_of_chunks_tells_what_they_cost(evil):
@@ -465,14 +468,27 @@ def test_a_load_that_swapped_the_alias_names_the_collection_before(evil):
 
 
 def test_the_page_of_a_run_tells_promises_and_the_speed_of_stages():
-    stages = [StageFigures(stage="embed", index="notes_index", seconds=2.0, rows=5000, unit="text")]
+    use = ResourceUse(processor_seconds=3.0, peak_memory=812_000_000)
+    model = {"tokens": 30_000, "operations": 3e12, "gemm_speed": 6e12, "use": use}
+    stages = [StageFigures(stage="embed", index="notes_index", seconds=2.0, rows=5000, unit="text", **model)]
     promise = ProvenPromise(name="points = chunks", holds=True, figures="5 points")
-    report = report_of("From 1 to 2.").model_copy(update={"stages": stages, "promises": [promise]})
+    report = report_of("From 1 to 2.").model_copy(update={"stages": stages, "promises": [promise], "seconds": 8.0})
     page = Reader(views_of(report)["report.html"])
-    for expected in ("From 1 to 2.", "points = chunks✓ yes5 points", "embed notes_index", "2,500"):
+    for expected in (
+        "From 1 to 2.",
+        "points = chunks✓ yes5 points",
+        "embed notes_index",
+        "2,500",
+        "15,000",
+        "25%",
+        "812 MB",
+    ):
         assert expected in page.text
-    assert {"embed notes_index: 2.0 seconds", "embed notes_index, texts: 5,000 rows"} <= set(page.titles)
-    assert figures_of(report)["seconds_embed_notes_index"] == 2.0
+    rates = {"embed notes_index: 2.0 seconds", "all else: 6.0 seconds", "embed notes_index, texts: 2,500.0 rows"}
+    assert rates <= set(page.titles)
+    figures = figures_of(report)
+    assert (figures["seconds_embed_notes_index"], figures["run_seconds"]) == (2.0, 8.0)
+    assert (figures["tokens"], figures["peak_memory_mb"]) == (30_000, 812)
 
 
 def test_an_evaluation_tells_its_measures_and_what_was_answered_worst():

@@ -14,8 +14,8 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from feature_store import schema
 from feature_store.errors import ReconciliationError
-from feature_store.index_record import pack
 from feature_store.parts import write_part
+from feature_store.points import pack
 from steps.load import points as points_module
 from steps.load.points import (
     reconcile,

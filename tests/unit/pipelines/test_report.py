@@ -84,6 +84,21 @@ def test_a_report_tells_versions_runs_exports_and_indexes(installation):
     assert report.notes == []
 
 
+def test_a_run_tells_the_speed_of_its_model_and_its_memory_where_they_were_noted(installation):
+    use = {"processor_seconds": 1.0, "peak_memory": 500_000_000}
+    embed = {"stage": "embed", "seconds": 2.0, "tokens": 3000, "gemm_share": 0.5, "use": use}
+    again = {"stage": "embed", "seconds": 1.0, "tokens": 3000, "gemm_share": 0.2}
+    write_run(installation.settings, 3, stages=[{"stage": "extract", "seconds": 9.0}, embed, again])
+    report = collect_report(installation.settings, installation.config)
+    assert (report.runs[0].token_rate, report.runs[0].gemm_share, report.runs[0].peak_memory) == (None, None, None)
+    told = report.runs[2]
+    assert (told.token_rate, round(told.gemm_share or 0, 3), told.peak_memory) == (2000.0, 0.4, 500_000_000)
+    done, cost = without_script(render_report(report)).select("#runs table")
+    assert len(done.select("tbody tr")) == 3
+    cells = [[cell.get_text() for cell in row.find_all("td")][-3:] for row in cost.select("tbody tr")]
+    assert cells == [["2,000", "40%", "500 MB"], ["", "", "-"], ["", "", "-"]]
+
+
 def test_only_the_newest_runs_are_told_and_damaged_ones_are_named(installation, monkeypatch):
     monkeypatch.setattr(report_module, "RUNS", 2)
     (installation.settings.reports_folder / "run-3.json").write_text("{", encoding="utf-8")

@@ -7,11 +7,12 @@ import pytest
 import yaml
 from zenml import pipeline, step
 
+from feature_store.defaults import DEFAULT_TRAINING_CONFIG
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.exports import read_members
 from feature_store.handles import CleanedDocuments, TrainingDataset
 from feature_store.materializers import HandleMaterializer
-from feature_store.training import DEFAULT_TRAINING_CONFIG, TrainingConfig, load_training_config
+from feature_store.training import TrainingConfig, load_training_config
 from pipelines.training import checked_configuration, find_cleaned_documents
 from steps.export.apply import export_training_set
 from steps.export.step import describe_training_dataset

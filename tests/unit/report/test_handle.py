@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from feature_store.handles import CleanCounts, ServedIndex
+from feature_store.handles import CleanCounts, StageFigures
 from steps.report.handle import to_report
 from steps.report.summary import Branch, CaptureSummary, Invariant, RunSummary, describe_changes, to_markdown
 from tests.views import EVIL, tables_of
@@ -49,20 +49,10 @@ def summary(**changes):
     return RunSummary(**{**values, **changes})
 
 
-def test_a_report_has_the_seconds_and_rows_of_each_stage_and_index():
-    stages = [
-        (stage.stage, stage.index, stage.seconds, stage.rows, stage.unit) for stage in to_report(summary()).stages
-    ]
-    assert stages == [
-        ("extract", "", 0.5, 18, "document"),
-        ("clean", "", 0.25, 12, "document"),
-        ("chunk", "one", 1.0, 30, "chunk"),
-        ("embed", "one", 2.0, 20, "text"),
-        ("load", "one", 3.0, 31, "point"),
-        ("chunk", "two", 1.0, 30, "chunk"),
-        ("embed", "two", 2.0, 20, "text"),
-        ("load", "two", 3.0, 31, "point"),
-    ]
+def test_a_report_has_the_stages_of_the_summary_and_the_time_of_the_run():
+    stage = StageFigures(stage="extract", seconds=0.5, rows=18, unit="document")
+    report = to_report(summary(stages=[stage], run_seconds=9.5))
+    assert (report.stages, report.seconds) == ([stage], 9.5)
 
 
 def test_a_report_has_the_figures_of_all_categories_and_indexes_together():
@@ -97,12 +87,3 @@ def test_the_changes_are_one_sentence_that_names_what_there_was():
 def test_no_text_is_taken_for_markup_in_the_words_of_a_report():
     for table in tables_of(to_markdown(summary())):
         assert {len(row) for row in table} == {len(table[0])}
-
-
-def test_serving_is_a_stage_of_its_own_whose_rows_are_the_points_of_collections_that_were_kept_up_to_date():
-    kept = ServedIndex(
-        index="one", collection="one__0", version=2, outcome="refused", written=3, updated=4, removed=5, embedded=2
-    )
-    told = summary(serving=[kept], seconds={"serve": 1.5})
-    *_, last = to_report(told).stages
-    assert (last.stage, last.index, last.seconds, last.rows, last.unit) == ("serve", "", 1.5, 12, "point")

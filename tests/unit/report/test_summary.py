@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 from feature_store.errors import ReconciliationError
 from feature_store.handles import GateCheck, QualityFinding, ServedIndex
 from feature_store.views.text import escape_markdown
+from steps.report.stages import stage_figures
 from steps.report.summary import (
     CaptureSummary,
     RunSummary,
@@ -67,6 +68,8 @@ def summary_of(run, **changes):
         "indexes": [branch],
         "invariants": prove_invariants(run.raw, run.cleaned, [stages_of(run)]),
         "seconds": stage_seconds(run.raw, run.cleaned, [branch]),
+        "stages": stage_figures(run.raw, run.cleaned, [stages_of(run)], run.serving),
+        "run_seconds": 60.0,
     }
     return RunSummary(**{**values, **changes})
 
@@ -163,8 +166,15 @@ def test_the_markdown_is_made_of_whole_tables(run):
             rows[-1].append(0)
         if token.type in {"th_open", "td_open"}:
             rows[-1][-1] += 1
-    assert headings == ["Run report", "Documents", "How changes were found", "Indexes", "Invariants", "Seconds"]
-    assert [len(table) for table in rows] == [2, 2, 6, 2]
+    assert headings == [
+        "Run report",
+        "Documents",
+        "How changes were found",
+        "Indexes",
+        "Invariants",
+        "Where the time went",
+    ]
+    assert [len(table) for table in rows] == [2, 2, 6, 8]
     assert all(len(set(table)) == 1 for table in rows)
     assert "Finished 2024-07-29 12:30 UTC" in to_markdown(summary_of(run))
     assert "1 live documents have a text that another one has too" in to_markdown(summary_of(run))

@@ -1,0 +1,150 @@
+"""BERT without padding: the tokens of all texts of a batch in one row of vectors, attention text by text.
+
+Weights are those of transformers' BertModel, the arithmetic is that of Devlin et al. 2018 (arXiv:1810.04805). Query,
+key and value are one product; nothing is masked, for there is nothing to mask.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from feature_store.encoders.operations import Dimensions
+
+Linear = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Group(NamedTuple):
+    """Texts of one length that follow one another: their tokens are rows ``start`` to ``end``."""
+
+    start: int
+    end: int
+    texts: int
+    length: int
+
+
+class Layer(NamedTuple):
+    """One layer; ``widen`` includes the activation."""
+
+    query_key_value: Linear
+    attended: Linear
+    attention_norm: tuple[torch.Tensor, torch.Tensor]
+    widen: Linear
+    narrow: Linear
+    output_norm: tuple[torch.Tensor, torch.Tensor]
+
+
+class PackedBert:
+    """A BERT with its pooling, at one precision; may be called by several threads."""
+
+    def __init__(self, bert: Any, pooling: str, dtype: torch.dtype) -> None:
+        config = bert.config
+        weights = {name: tensor.detach().to(dtype) for name, tensor in bert.state_dict().items()}
+        self.dimensions = Dimensions(config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+        self._pooling = pooling
+        self._heads = config.num_attention_heads
+        self._epsilon = config.layer_norm_eps
+        self._words = weights["embeddings.word_embeddings.weight"]
+        # Texts stand alone, so every token is of type 0.
+        kind = weights["embeddings.token_type_embeddings.weight"][0]
+        self._places = weights["embeddings.position_embeddings.weight"] + kind
+        self._norm = _norm(weights, "embeddings.LayerNorm")
+        self._layers = [_layer(weights, f"encoder.layer.{number}.") for number in range(config.num_hidden_layers)]
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """Return a vector a text, not normalised: float32, shape (len(texts), hidden).
+
+        ``texts`` are token ids, special ones included; texts of equal length should stand side by side.
+        """
+        groups = list(_groups(texts))
+        words = torch.from_numpy(np.concatenate([np.asarray(text, np.int64) for text in texts]))
+        places = torch.from_numpy(np.concatenate([np.arange(len(text)) for text in texts]))
+        hidden = self._normalise(self._words[words] + self._places[places], self._norm)
+        attended = torch.empty_like(hidden)
+        for layer in self._layers:
+            self._attend(layer.query_key_value(hidden), groups, attended)
+            hidden = self._normalise(layer.attended(attended) + hidden, layer.attention_norm)
+            hidden = self._normalise(layer.narrow(layer.widen(hidden)) + hidden, layer.output_norm)
+        pooled: npt.NDArray[np.float32] = torch.cat([self._pool(hidden, group) for group in groups]).numpy()
+        return pooled
+
+    def _attend(self, projected: torch.Tensor, groups: Sequence[Group], attended: torch.Tensor) -> None:
+        for start, end, texts, length in groups:
+            query, key, value = projected[start:end].view(texts, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+            result = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+            attended[start:end].view(texts, length, self._heads, -1).copy_(result)
+
+    def _normalise(self, hidden: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        # Mean and variance are computed in float32 at every precision.
+        return functional.layer_norm(hidden, (hidden.shape[1],), *norm, self._epsilon)
+
+    def _pool(self, hidden: torch.Tensor, group: Group) -> torch.Tensor:
+        tokens = hidden[group.start : group.end].view(group.texts, group.length, -1)
+        return tokens[:, 0].float() if self._pooling == "cls" else tokens.mean(1, dtype=torch.float32)
+
+
+def can_be_packed(bert: Any) -> bool:
+    """Return whether a model of transformers is a BERT as this module knows it."""
+    config = bert.config
+    return (
+        type(bert).__name__ == "BertModel"
+        and type(bert).__module__ == "transformers.models.bert.modeling_bert"
+        and config.hidden_act == "gelu"
+        and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
+        and not config.is_decoder
+        and not config.add_cross_attention
+    )
+
+
+def _groups(texts: Sequence[Sequence[int]]) -> Sequence[Group]:
+    groups: list[Group] = []
+    start = 0
+    for length, same in groupby(map(len, texts)):
+        count = len(list(same))
+        groups.append(Group(start, start + count * length, count, length))
+        start += count * length
+    return groups
+
+
+def _layer(weights: dict[str, torch.Tensor], prefix: str) -> Layer:
+    attention = [f"{prefix}attention.self.{name}" for name in ("query", "key", "value")]
+    merged = [torch.cat([weights[f"{name}.{kind}"] for name in attention]) for kind in ("weight", "bias")]
+    return Layer(
+        query_key_value=_linear(merged[0], merged[1]),
+        attended=_linear(*_norm(weights, f"{prefix}attention.output.dense")),
+        attention_norm=_norm(weights, f"{prefix}attention.output.LayerNorm"),
+        widen=_linear(*_norm(weights, f"{prefix}intermediate.dense"), activation="gelu"),
+        narrow=_linear(*_norm(weights, f"{prefix}output.dense")),
+        output_norm=_norm(weights, f"{prefix}output.LayerNorm"),
+    )
+
+
+def _norm(weights: dict[str, torch.Tensor], name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    return weights[f"{name}.weight"], weights[f"{name}.bias"]
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor, activation: str = "none") -> Linear:
+    """Return a product with its activation; at bfloat16 as one operation of oneDNN, its weights laid out once.
+
+    That is what torch.compile makes of it too, and 8 % faster on the whole.
+    """
+    if weight.dtype is torch.bfloat16 and _has_fused_products():
+        ready = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)  # noqa: SLF001
+        product = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+        return lambda hidden: product(hidden, ready, bias, activation, [], "none")
+    if activation == "gelu":
+        return lambda hidden: functional.gelu(functional.linear(hidden, weight, bias))
+    return lambda hidden: functional.linear(hidden, weight, bias)
+
+
+_ROWS = 4096  # that the layout of the weights is made for; any other number works
+
+
+def _has_fused_products() -> bool:
+    names = ("_reorder_linear_weight", "_linear_pointwise")
+    return bool(torch.backends.mkldnn.enabled) and all(hasattr(torch.ops.mkldnn, name) for name in names)

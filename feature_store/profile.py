@@ -1,0 +1,70 @@
+"""What a stage costs: its time, its processors, its memory."""
+
+import resource
+import sys
+import threading
+import time
+import weakref
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from feature_store.handles import ResourceUse
+
+SECONDS_BETWEEN_LOOKS = 1.0
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in one of what getrusage counts
+
+
+class Meter:
+    """Measures from when it is made: wall clock, processor time, peak memory, of this process and its children.
+
+    The processor time of a child counts once it has ended; so a stage ends its worker processes before its meter is
+    read. The memory of children is looked at every second. What runs on other machines is not seen.
+    """
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._processor_seconds = _processor_seconds()
+        self._children = _ChildrenWatch()
+        # A stage that fails never reads its meter.
+        weakref.finalize(self, self._children.ended.set)
+
+    def read(self) -> dict[str, Any]:
+        """Return ``seconds`` and ``use``, the fields of a handle that say what making it has cost."""
+        self._children.ended.set()
+        use = ResourceUse(
+            processor_seconds=_processor_seconds() - self._processor_seconds,
+            peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT,
+            children_memory=self._children.peak,
+        )
+        return {"seconds": time.monotonic() - self._started, "use": use}
+
+
+def held_memory(process: psutil.Process) -> int:
+    """Return the bytes that a process holds: its own, and its share of those that it has in common with others.
+
+    0 for a process that has ended. Only Linux tells the share; elsewhere it is the process's own memory.
+    """
+    with suppress(psutil.Error, OSError):
+        memory = process.memory_full_info()
+        return int(getattr(memory, "pss", memory.uss))
+    return 0
+
+
+class _ChildrenWatch:
+    # The kernel's own figure of an ended child is of no use: it begins with the memory of whoever forked it.
+    def __init__(self) -> None:
+        self.peak = 0
+        self.ended = threading.Event()
+        threading.Thread(target=self._look, name="meter", daemon=True).start()
+
+    def _look(self) -> None:
+        this = psutil.Process()
+        while not self.ended.wait(SECONDS_BETWEEN_LOOKS):
+            self.peak = max(self.peak, sum(map(held_memory, this.children(recursive=True))))
+
+
+def _processor_seconds() -> float:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -1,0 +1,93 @@
+"""What each command imports: a second of start-up is an import that nobody needed. No test looks at a clock."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.installation import Installation
+from tests.support import REPOSITORY, fill_warehouse, make_notes
+
+NOTES = 5
+LOADED = re.compile(r"^import time:\s+\d+ \|\s+\d+ \|\s+([\w.]+)$", re.MULTILINE)
+MODELS = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "numba", "datasets", "accelerate"}
+CLEANERS = {"unstructured", "trafilatura", "bs4", "docutils", "ftfy", "langchain_text_splitters", "pandera"}
+CLUSTER = {"ray", "kubernetes", "loky", "s3fs", "boto3"}
+STORES = {"numpy", "pandas", "pyarrow", "lance", "qdrant_client", "pymongo", "zenml"}
+SHELL = {"loguru", "yaml", "pydantic_settings", "tenacity", "httpx"}
+EVERY_HELP = """
+import sys
+from typer.testing import CliRunner
+import cli
+for command in (*cli.application.registered_commands, *cli.imports.registered_commands):
+    name = command.name or command.callback.__name__
+    group = [] if command in cli.application.registered_commands else ["import"]
+    result = CliRunner().invoke(cli.application, [*group, name.replace("_", "-"), "--help"])
+    assert result.exit_code == 0, result.output
+"""
+
+
+def loaded(output: str) -> set[str]:
+    """Return the packages that a process imported, from what `-X importtime` prints."""
+    found = {name.partition(".")[0] for name in LOADED.findall(output)}
+    assert "typing" in found, output[-2000:]
+    return found
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Installation:
+    """An installation that is up to date."""
+    made = Installation(tmp_path_factory.mktemp("start_up"), tiny_model)
+    fill_warehouse(made.settings, make_notes(NOTES))
+    code, output = made.execute("feature-pipeline", "run", "-c", str(made.config))
+    assert code == 0, output
+    return made
+
+
+def imports_of(installation: Installation, *command: str) -> set[str]:
+    code, output = installation.execute(*command, "-c", str(installation.config), PYTHONPROFILEIMPORTTIME="1")
+    assert code == 0, output[-5000:]
+    return loaded(output)
+
+
+def test_help_needs_no_more_than_typer_and_rich() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "cli", "--help"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert loaded(shown.stderr) & {"pydantic", *SHELL, *STORES, *MODELS, *CLEANERS, *CLUSTER} == set()
+
+
+def test_the_help_of_every_command_loads_nothing_that_works() -> None:
+    command = [sys.executable, "-X", "importtime", "-c", EVERY_HELP]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    # With pydantic: typer itself checks the options of a command by it.
+    assert loaded(shown.stderr) & {*SHELL, *STORES, *MODELS, *CLEANERS, *CLUSTER} == set()
+
+
+def test_status_reads_table_and_index_without_zenml_warehouse_and_model(installation: Installation) -> None:
+    imported = imports_of(installation, "feature-pipeline", "status")
+    assert {"lance", "qdrant_client"} <= imported
+    assert imported & {"zenml", "pymongo", *MODELS, *CLEANERS, *CLUSTER} == set()
+
+
+def test_versions_are_listed_without_zenml_warehouse_and_model(installation: Installation) -> None:
+    code, output = installation.execute("feature-pipeline", "versions", PYTHONPROFILEIMPORTTIME="1")
+    assert code == 0, output[-5000:]
+    imported = loaded(output)
+    assert "lance" in imported
+    assert imported & {"zenml", "pymongo", *MODELS, *CLEANERS, *CLUSTER} == set()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("feature-pipeline", "run"), ("zenml", "pipeline", "run", "feature_pipeline")],
+    ids=["feature-pipeline", "zenml"],
+)
+def test_a_run_without_changes_loads_no_model_no_cleaner_and_no_integration(
+    command: tuple[str, ...], installation: Installation
+) -> None:
+    imported = imports_of(installation, *command)
+    assert {"zenml", "lance", "qdrant_client", "pymongo"} <= imported
+    assert imported & {*MODELS, *CLEANERS, *CLUSTER} == set()
+    assert installation.last_report()["categories"]["notes"]["unchanged"] == NOTES

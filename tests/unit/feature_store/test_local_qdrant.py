@@ -1,0 +1,276 @@
+"""The embedded Qdrant that loads its collections late: it answers as the plain one does, whatever it is asked."""
+
+import gc
+import shutil
+import sqlite3
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import Barrier
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qdrant_client import QdrantClient, models
+from qdrant_client.local.local_collection import LocalCollection
+from qdrant_client.local.persistence import CollectionPersistence
+
+from feature_store import local_qdrant
+from feature_store.local_qdrant import LazyCollection, open_local_qdrant
+from steps.load.local_storage import flushed_once
+
+C = "c"
+IDS = [str(uuid.UUID(int=number << 64 | number)) for number in range(1, 9)]
+ABSENT = str(uuid.UUID(int=99))
+VECTORS = [[1.0, 0.5, 0.25], [0.1, -0.2, 0.3], [0.0, 0.0, 0.0], np.array([0.3, 0.1, -0.7], np.float32)]
+
+
+def open_plain(folder):
+    return QdrantClient(path=str(folder))
+
+
+def make(folder):
+    """Make an embedded Qdrant with an empty collection, and one with a point."""
+    with closing(open_plain(folder)) as client:
+        client.create_collection(
+            C,
+            vectors_config={"dense": models.VectorParams(size=3, distance=models.Distance.COSINE)},
+            sparse_vectors_config={"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+            metadata={"version": 1, "encoder": {"model": "m", "size": 3}},
+        )
+        client.create_collection("other", vectors_config={})
+        client.upsert("other", [models.PointStruct(id=IDS[0], vector={}, payload={})])
+        client.update_collection_aliases([aliased("alias", C)])
+
+
+def aliased(alias, collection):
+    return models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=alias))
+
+
+def point(number):
+    """Return one of 32 points: four for each id, with all, some or no vectors."""
+    identifier, kind = divmod(number, 4)
+    vector = {} if kind == 3 else {"dense": VECTORS[(identifier + kind) % len(VECTORS)]}
+    if kind != 1:
+        vector["bm25"] = models.SparseVector(indices=[identifier, 50 + kind], values=[1.0, 0.5])
+    payload = {"number": number, "even": kind % 2 == 0, "text": f"ä {number}", "of": {"id": [identifier]}}
+    return models.PointStruct.model_construct(id=IDS[identifier], vector=vector, payload=payload)
+
+
+def upsert(numbers):
+    def ask(client):
+        return client.upsert(C, [point(number) for number in numbers])
+
+    return ask
+
+
+def filtered(identifier):
+    return models.Filter(must=models.FieldCondition(key="of.id", match=models.MatchValue(value=identifier)))
+
+
+def retrieve(ids, with_payload, with_vectors):
+    return lambda client: client.retrieve(C, ids, with_payload=with_payload, with_vectors=with_vectors)
+
+
+PAYLOADS = [True, False, ["number", "of.id"], models.PayloadSelectorExclude(exclude=["text"])]
+some_ids = st.lists(st.sampled_from([*IDS, ABSENT, IDS[0].upper()]), max_size=5)
+LIGHT = [
+    lambda client: client.count(C),
+    lambda client: client.count("alias", exact=True),
+    lambda client: client.get_collection(C),
+    lambda client: client.get_collections(),
+    lambda client: client.get_aliases(),
+    lambda client: client.collection_exists("alias"),
+    lambda client: client.update_collection(C, metadata={"version": 2, "encoder": {"model": None}}),
+    lambda client: client.update_collection_aliases([aliased("more", C)]),
+    lambda client: client.delete_collection("other"),
+    lambda client: client.create_payload_index(C, "text", models.TextIndexParams(type="text", scoring=True)),
+    retrieve(IDS[:3], True, True),
+    retrieve([ABSENT, IDS[1], IDS[1]], ["number"], ["bm25"]),
+]  # fmt: skip
+HEAVY = [
+    lambda client: client.count(C, count_filter=filtered(2)),
+    lambda client: client.scroll(C, limit=3, with_vectors=True),
+    lambda client: client.scroll(C, filtered(1), offset=IDS[0]),
+    lambda client: client.query_points(C, query=[0.1, 0.2, 0.3], using="dense", limit=8).points,
+    lambda client: client.query_points(
+        "alias", query=models.SparseVector(indices=[1, 2, 50], values=[1, 1, 1]), using="bm25"
+    ).points,
+    lambda client: client.query_points_groups(C, "even", query=[1, 0, 0], using="dense").groups,
+    lambda client: client.facet(C, "number"),
+    lambda client: client.delete(C, [IDS[0], ABSENT]),
+    lambda client: client.delete(C, filtered(3)),
+    lambda client: client.overwrite_payload(C, {"new": 1}, filtered(4)),
+]  # fmt: skip
+operations = st.one_of(
+    st.sampled_from(LIGHT),
+    st.sampled_from(HEAVY),
+    st.builds(retrieve, some_ids, st.sampled_from(PAYLOADS), st.sampled_from([True, False, ["dense"], ["bm25"]])),
+    st.builds(upsert, st.lists(st.integers(0, 31), min_size=1, max_size=6)),
+    st.none(),  # close and open again
+)
+
+
+def kind_of(client, collection=C):
+    return type(client._client.collections[collection])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "qdrant"
+    make(place)
+    with closing(open_plain(place)) as client:
+        upsert([0, 5, 10, 15, 16])(client)
+    return place
+
+
+@pytest.fixture
+def lazy(folder):
+    with closing(open_local_qdrant(folder)) as client:
+        yield client
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers=st.lists(st.integers(0, 31), max_size=10), sequence=st.lists(operations, min_size=1, max_size=7))
+def test_it_answers_as_the_plain_client_does(tmp_path_factory, numbers, sequence):
+    first = tmp_path_factory.mktemp("plain")
+    make(first)
+    if numbers:
+        with closing(open_plain(first)) as client:
+            upsert(numbers)(client)
+    second = tmp_path_factory.mktemp("lazy")
+    shutil.copytree(first, second, dirs_exist_ok=True)
+    plain, lazy = open_plain(first), open_local_qdrant(second)
+    try:
+        for operation in sequence:
+            if operation is None:
+                plain.close(), lazy.close()
+                plain, lazy = open_plain(first), open_local_qdrant(second)
+            else:
+                assert answer(operation, lazy) == answer(operation, plain)
+        assert answer(HEAVY[1], lazy) == answer(HEAVY[1], plain)
+    finally:
+        plain.close(), lazy.close()
+    assert (second / "meta.json").read_text() == (first / "meta.json").read_text()
+
+
+def answer(operation, client):
+    try:
+        return operation(client)
+    except (ValueError, KeyError) as error:
+        return repr(error)
+
+
+@pytest.mark.parametrize("operation", LIGHT)
+def test_what_a_run_without_changes_asks_loads_no_points(lazy, operation):
+    operation(lazy)
+    assert kind_of(lazy) is LazyCollection
+
+
+@pytest.mark.parametrize("operation", HEAVY)
+def test_what_needs_all_points_makes_it_a_collection_like_any_other(lazy, operation):
+    operation(lazy)
+    assert kind_of(lazy) is LocalCollection
+    assert kind_of(lazy, "other") is LazyCollection
+
+
+def test_more_ids_than_are_worth_single_reads_load_the_collection(lazy, monkeypatch):
+    monkeypatch.setattr(local_qdrant, "IDS_FROM_STORAGE", 2)
+    lazy.retrieve(C, IDS[:2])
+    assert kind_of(lazy) is LazyCollection
+    assert [record.id for record in lazy.retrieve(C, IDS[:3])] == IDS[:3]
+    assert kind_of(lazy) is LocalCollection
+
+
+def test_metadata_written_before_the_points_are_loaded_are_kept_when_they_are(lazy, folder):
+    lazy.update_collection(C, metadata={"version": 7})
+    lazy.scroll(C)
+    assert lazy.get_collection(C).config.metadata["version"] == 7
+    lazy.close()
+    with closing(open_plain(folder)) as client:
+        assert client.get_collection(C).config.metadata["version"] == 7
+
+
+def test_points_written_through_it_are_on_disk(lazy, folder):
+    with flushed_once(lazy, C):
+        lazy.upsert(C, [point(31)])
+    lazy.close()
+    with closing(open_plain(folder)) as client:
+        assert client.count(C).count == 6
+
+
+def test_ids_that_are_numbers_are_counted_right(folder):
+    with closing(open_plain(folder)) as client:
+        client.upsert(C, [models.PointStruct(id=7, vector={}, payload={"a": 1})])
+    with closing(open_local_qdrant(folder)) as lazy:
+        assert lazy.count(C).count == 6
+        assert lazy.retrieve(C, [7])[0].payload == {"a": 1}
+
+
+def test_a_point_that_an_older_release_wrote_twice_counts_once(folder):
+    with closing(sqlite3.connect(folder / "collection" / C / "storage.sqlite")) as storage, storage:
+        (row,) = storage.execute("SELECT point FROM points LIMIT 1").fetchone()
+        key = CollectionPersistence.encode_key(IDS[0].upper().replace("0", "A"))
+        storage.execute("INSERT INTO points VALUES (?, ?)", (key, row))
+    with closing(open_local_qdrant(folder)) as lazy, pytest.warns(UserWarning, match="outdated copies"):
+        assert lazy.count(C).count == 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the plain one leaves the lock open
+@pytest.mark.parametrize("openers", [(open_local_qdrant, open_plain), (open_plain, open_local_qdrant)])
+def test_the_folder_is_open_in_one_place_at_a_time(folder, openers):
+    first, second = openers
+    with closing(first(folder)), pytest.raises(RuntimeError, match="already accessed"):
+        second(folder)
+    with closing(second(folder)) as client:
+        assert client.count(C).count == 5
+
+
+def test_after_it_is_closed_it_answers_nothing(lazy):
+    lazy.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        lazy.count(C)
+
+
+def test_threads_that_come_at_once_load_the_points_once(folder, monkeypatch):
+    loads = []
+    load = CollectionPersistence.load
+    monkeypatch.setattr(CollectionPersistence, "load", lambda self: loads.append(self) or load(self))
+    # Not its dense vectors: a search brings those to length 1 in place.
+    asked = [*LIGHT[:3], retrieve(IDS, with_payload=True, with_vectors=["bm25"]), *HEAVY[2:6]]
+    with closing(open_plain(folder)) as plain:
+        expected = [answer(operation, plain) for operation in asked]
+    for _ in range(5):
+        loads.clear()
+        together = Barrier(len(asked))
+
+        def ask(operation, client, together=together):
+            together.wait()
+            return answer(operation, client)
+
+        with closing(open_local_qdrant(folder)) as lazy, ThreadPoolExecutor(len(asked)) as pool:
+            assert list(pool.map(ask, asked, [lazy] * len(asked))) == expected
+        assert len(loads) == 1
+
+
+def test_garbage_is_collected_again_after_a_load(lazy):
+    lazy.scroll(C)
+    assert gc.isenabled()
+
+
+def test_a_release_that_it_was_not_tried_with_gets_the_plain_client(folder, monkeypatch):
+    monkeypatch.setattr(local_qdrant, "TRIED", "0.")
+    with closing(open_local_qdrant(folder)) as client:
+        assert kind_of(client) is LocalCollection
+
+
+def test_the_installed_release_is_one_that_it_was_tried_with(lazy):
+    assert kind_of(lazy) is LazyCollection
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path):
+    with closing(open_local_qdrant(tmp_path / "new")) as client:
+        client.create_collection(C, vectors_config={})
+    with closing(open_local_qdrant(tmp_path / "new")) as client:
+        assert client.count(C).count == 0
