@@ -135,10 +135,12 @@ def load(folder: Path, size: int, address: str, workers: int | None) -> Row:
 
     from feature_store.config import ExecutorConfig
     from feature_store.executors.opening import open_executor
+    from feature_store.memory import hold_memory_low
     from tests.flow import Flow
     from tests.stand_in import HashEncoder
 
     logger.remove()
+    hold_memory_low()  # as each step of a run does
     some = json.loads((folder.parent / PARAGRAPHS).read_text(encoding="utf-8"))
     executor = ExecutorConfig(workers=workers) if workers else ExecutorConfig()
     client = QdrantClient(url=address, timeout=60, check_compatibility=False)

@@ -28,8 +28,10 @@ output = Console()
 def started() -> "Settings":
     """Return the settings, with logging to stderr configured."""
     from feature_store.log import configure_command_logging
+    from feature_store.memory import hold_memory_low
     from feature_store.settings import load_settings
 
+    hold_memory_low()
     settings = load_settings()
     configure_command_logging(settings)
     return settings

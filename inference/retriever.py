@@ -49,7 +49,7 @@ class Retriever:
         collection: str | None = None,
         refresh_seconds: float = 5.0,
     ) -> Self:
-        """Return a retriever for an index, its model loaded.
+        """Return a retriever for an index; its model is loaded with the first text, or by ``retriever.encoder.load()``.
 
         Args:
             index: The name of the index, or the alias of a rebuilt one.

@@ -89,7 +89,7 @@ class Serving:
             ConfigurationError: if none serves, or the model here is not the one that made its vectors.
         """
         with self._refreshing:
-            self._replace(self._open(*self._look_up()))
+            self._replace(self._follow(*self._look_up()))
         return self._snapshot
 
     def after(self, gone: Snapshot) -> Snapshot:
@@ -100,7 +100,7 @@ class Serving:
         """
         with self._refreshing:
             if self._snapshot.collection == gone.collection:  # nobody was faster
-                self._replace(self._open(*self._look_up()))
+                self._replace(self._follow(*self._look_up()))
         return self._snapshot
 
     def _refresh(self) -> None:
@@ -109,7 +109,7 @@ class Serving:
         try:
             collection, metadata = self._look_up()
             if collection != self._refused:
-                self._replace(self._open(collection, metadata))
+                self._replace(self._follow(collection, metadata))
         except ConfigurationError as error:
             # What is here still answers; once its collection is gone, the search says why it cannot.
             self._refused = collection
@@ -118,6 +118,13 @@ class Serving:
     def _replace(self, snapshot: Snapshot) -> None:
         self._snapshot, self._refused = snapshot, None
         self._due = time.monotonic() + self.refresh_seconds
+
+    def _follow(self, collection: str, metadata: IndexMetadata) -> Snapshot:
+        """Open another collection; searches go on with the one before until its model is loaded."""
+        snapshot = self._open(collection, metadata)
+        if snapshot.encoder is not self._snapshot.encoder:
+            snapshot.encoder.load()
+        return snapshot
 
     def _look_up(self) -> tuple[str, IndexMetadata]:
         """Return the collection to search and what it says of itself.

@@ -7,6 +7,7 @@ from zenml import get_step_context, log_metadata
 
 from feature_store import lock
 from feature_store.log import configure_step_logging
+from feature_store.memory import hold_memory_low
 from feature_store.parts import Folder, folders_in, remove_folder
 from feature_store.progress import observers
 from feature_store.settings import Settings, load_settings
@@ -17,6 +18,7 @@ FEATURE_PIPELINE = "feature_pipeline"
 
 def start_step() -> tuple[Settings, Folder]:
     """Return the settings and the folder for this run's part files, with logging configured."""
+    hold_memory_low()
     settings = load_settings()
     configure_step_logging(settings)
     observers[:] = [ProgressKeeper(_into_metadata())]

@@ -90,4 +90,4 @@ def test_the_image_asks_no_hub_for_models():
 
 def test_no_index_is_written_into_the_image():
     assert "://" not in DOCKERFILE
-    assert re.findall(r"^ARG (.+)$", DOCKERFILE, re.MULTILINE) == ["PIP_INDEX_URL=", "TORCH_INDEX_URL="]
+    assert re.findall(r"^ARG (.+)$", DOCKERFILE, re.MULTILINE) == ["PIP_INDEX_URL=", "TORCH_INDEX_URL=", "EXTRAS="]

@@ -1,4 +1,4 @@
-"""The stack on Kubernetes: made by the commands of the documentation, and compiled for, as far as goes without a cluster."""
+"""The stack on Kubernetes: made by the commands of the page, and compiled for, as far as goes without a cluster."""
 
 import re
 import shlex
@@ -108,8 +108,8 @@ def test_no_pod_runs_as_root_and_no_setting_is_ignored(snapshot, caplog):
 
 
 def test_steps_take_turns_because_they_share_a_data_folder(snapshot):
-    (settings,) = {value.max_parallelism for key, value in snapshot.pipeline_configuration.settings.items() if "orch" in key}
-    assert settings == 1
+    settings = snapshot.pipeline_configuration.settings
+    assert [value.max_parallelism for key, value in settings.items() if key.startswith("orchestrator")] == [1]
 
 
 def test_a_step_may_have_pods_of_another_kind(tmp_path):

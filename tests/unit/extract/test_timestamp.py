@@ -1,6 +1,7 @@
 """Capture by a date that every write moves."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from bson.datetime_ms import DatetimeMS
@@ -13,6 +14,7 @@ from feature_store.parts import list_parts
 from steps.clean.rules import CLEANING_VERSION
 from steps.extract import timestamp
 from steps.extract.apply import CapturePolicy, find_waiting
+from steps.extract.read import read_in_pages
 from steps.extract.timestamp import CELLS, Clock, Watermark, as_date, cell_of
 from tests.flow import note
 from tests.unit.extract.support import BEGINNING, make_flow, names_of, outcome, whole, with_options
@@ -276,7 +278,7 @@ def test_a_document_that_moves_through_the_index_while_it_is_read_is_taken_once(
         yield from [*found, *found]
 
     monkeypatch.setattr(timestamp, "_dates_from", twice)
-    monkeypatch.setattr("steps.extract.source.PAGE_SIZE", 1)
+    monkeypatch.setattr("steps.extract.source.read_in_pages", partial(read_in_pages, page_size=1))
     counts = committed(flow, database)
     assert (counts["changed"], flow.texts()["a"]) == (1, "edited")
     assert counts["read"] <= 3

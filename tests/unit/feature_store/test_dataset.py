@@ -323,6 +323,7 @@ def test_memory_stays_flat_while_a_copy_is_written_and_read(tmp_path):
             "source_hash": "h",
             "state": "live",
             "text": f"{number} " * 1000,
+            "text_hash": f"t{number}",
             "characters": 5000,
             "added_in": 1,
             "changed_in": 1,
