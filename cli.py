@@ -7,6 +7,7 @@ refused, 130 interrupted.
 """
 
 import errno
+import gc
 import os
 import sqlite3
 import sys
@@ -217,9 +218,14 @@ def dashboard(port: Annotated[int, typer.Option(help="Port of the local dashboar
     open_dashboard(port)
 
 
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+"""Imports make objects that stay: looking through them at every 700 takes a fifth of the start."""
+
+
 def main() -> None:
     """Run the command line; an expected failure is one message on stderr and an exit code that means something."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
         application()
     except PipelineError as error:

@@ -452,7 +452,7 @@ def test_a_record_that_does_not_know_the_documents_is_given_up_and_the_next_run_
 
 def test_documents_that_give_other_chunks_than_recorded_are_not_written(installation, monkeypatch):
     points = installation.points()
-    monkeypatch.setattr("steps.chunk.apply.make_payload", lambda *_: {"text": "of another release"})
+    monkeypatch.setattr("steps.chunk.part.make_payload", lambda *_: {"text": "of another release"})
     delete(installation, min(points), {})
     report = installation.repair()
     assert kinds(report.left) == [("lost", 1), ("record", 1)]
