@@ -19,7 +19,9 @@ from benchmarks.peers import common
 from feature_store.config import PipelineConfig, validate_parameters
 from feature_store.encoders import load_encoder
 from feature_store.executors.opening import open_executor
+from feature_store.handles import Chunks, CleanedDocuments
 from feature_store.index import open_qdrant
+from feature_store.memory import hold_memory_low
 from feature_store.settings import Settings
 from tests.flow import Flow
 from tests.stand_in import HashEncoder
@@ -49,9 +51,22 @@ class Counted:
         return self._encoder.embed_documents(texts)
 
 
+class Stages(Flow):
+    """The stages with an executor for each, as the steps of a run have: its processes end with the stage."""
+
+    def clean(self, *arguments: Any) -> CleanedDocuments:
+        with open_executor(self.config.executor) as self.executor:
+            return super().clean(*arguments)
+
+    def chunk(self, *arguments: Any) -> Chunks:
+        with open_executor(self.config.executor) as self.executor:
+            return super().chunk(*arguments)
+
+
 def main() -> None:
     capture, sys.argv[1:] = sys.argv[1], sys.argv[2:]
     work = common.begin()
+    hold_memory_low()  # as each step of a run does
     logger.remove()
     if not work.imports_late:
         for name in NEEDED:
@@ -60,10 +75,8 @@ def main() -> None:
     with (
         open_warehouse(Settings(data_dir=work.documents, _env_file=None)) as database,
         open_qdrant(Settings(data_dir=work.state, _env_file=None)) as client,
-        open_executor(config.executor) as executor,
     ):
-        flow = Flow(work.state, config, client)
-        flow.executor = executor
+        flow = Stages(work.state, config, client)
         flow._runs = count(time.time_ns())  # noqa: SLF001 - folders of its own for each start
         stand_in = HashEncoder()
         flow.load_encoder = (lambda _: stand_in) if work.stand_in else load_encoder

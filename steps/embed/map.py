@@ -41,12 +41,12 @@ def draw_map(parts: Sequence[Part], vectors: VectorTable) -> list[MapPoint]:
 def project(matrix: Vectors) -> npt.NDArray[np.float64]:
     """Return the first two principal components of the rows: shape (rows, 2); 0 where there are fewer.
 
-    By the singular value decomposition of the centred rows (I. T. Jolliffe, Principal Component Analysis, 2002,
-    section 3.5). Each axis points to where its largest value in absolute terms is positive.
+    By the eigenvectors of the covariance, which is smaller than the rows are many (I. T. Jolliffe, Principal Component
+    Analysis, 2002, section 3.1). Each axis points to where its largest value in absolute terms is positive.
     """
     centred = (matrix - matrix.mean(axis=0)).astype(np.float64)
-    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-    places = (left * scale)[:, :2]
+    _, axes = np.linalg.eigh(centred.T @ centred)  # the largest come last
+    places = centred @ axes[:, ::-1][:, :2]
     extremes = places[np.abs(places).argmax(axis=0), np.arange(places.shape[1])]
     places *= np.where(extremes < 0, -1.0, 1.0)
     return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
