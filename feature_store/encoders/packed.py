@@ -64,8 +64,8 @@ class PackedBert:
         groups = list(_groups(texts))
         words = torch.from_numpy(np.concatenate([np.asarray(text, np.int64) for text in texts]))
         places = torch.from_numpy(np.concatenate([np.arange(len(text)) for text in texts]))
-        hidden = self._normalise(self._words[words] + self._places[places], self._norm)
-        attended = torch.empty_like(hidden)
+        hidden = self._normalise(_filled_up(self._words[words] + self._places[places]), self._norm)
+        attended = torch.zeros_like(hidden)
         for layer in self._layers:
             self._attend(layer.query_key_value(hidden), groups, attended)
             hidden = self._normalise(layer.attended(attended) + hidden, layer.attention_norm)
@@ -99,6 +99,15 @@ def can_be_packed(bert: Any) -> bool:
         and not config.is_decoder
         and not config.add_cross_attention
     )
+
+
+def _filled_up(rows: torch.Tensor) -> torch.Tensor:
+    """Add rows of zeros that nobody reads, up to the next multiple of 128.
+
+    oneDNN compiles and keeps a kernel for each shape of a product: batches of any number of tokens took 2 GB of memory.
+    """
+    missing = -len(rows) % _ROWS_AT_ONCE
+    return functional.pad(rows, (0, 0, 0, missing))
 
 
 def _groups(texts: Sequence[Sequence[int]]) -> Sequence[Group]:
@@ -142,6 +151,7 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor, activation: str = "none") 
     return lambda hidden: functional.linear(hidden, weight, bias)
 
 
+_ROWS_AT_ONCE = 128
 _ROWS = 4096  # that the layout of the weights is made for; any other number works
 
 
