@@ -13,6 +13,7 @@ from feature_store.errors import TransientError
 from feature_store.executors.here import HERE
 from feature_store.executors.interface import Encoded, EncoderPool, Item, LoadEncoder, Result
 from feature_store.executors.worker import apply, become_worker, embed
+from feature_store.memory import FOR_PROCESSES
 
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
@@ -126,7 +127,7 @@ def _encoder_processes(size: int, load: LoadEncoder) -> Iterator[EncoderPool]:
 def _start(workers: int, threads: int) -> "ProcessPoolExecutor":
     from loky import ProcessPoolExecutor
 
-    environment = {**dict.fromkeys(_THREADS, str(threads)), "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**dict.fromkeys(_THREADS, str(threads)), "TOKENIZERS_PARALLELISM": "false", **FOR_PROCESSES}
     return ProcessPoolExecutor(workers, timeout=_IDLE_SECONDS, initializer=become_worker, env=environment)
 
 
