@@ -106,7 +106,8 @@ def main() -> int:
         for start in measure(installation, arguments.starts).values():
             results.add(start)
     check(results)
-    return finish(results, arguments.output, ["zenml", "typer", "qdrant-client", "pylance"], data=str(arguments.data))
+    origin = "an installation of its own" if arguments.data is None else "a copy of a data folder"
+    return finish(results, arguments.output, ["zenml", "typer", "qdrant-client", "pylance"], data=origin)
 
 
 def make_installation(folder: Path, data: Path | None) -> Installation:
