@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -213,19 +213,13 @@ class Watch:
             self.seconds[name] = round(time.perf_counter() - started, 2)
 
     def _look(self) -> None:
+        from feature_store.profile import held_memory  # late: the process that starts this one stays small
+
         this = psutil.Process()
         while not self._ended.wait(SECONDS_BETWEEN_LOOKS):
-            used = round(sum(map(_used, [this, *this.children(recursive=True)])) / BYTES_PER_MB, 1)
+            used = round(sum(map(held_memory, [this, *this.children(recursive=True)])) / BYTES_PER_MB, 1)
             self.peak = max(self.peak, used)
             self.peaks[self._stage] = max(self.peaks.get(self._stage, 0.0), used)
-
-
-def _used(process: psutil.Process) -> int:
-    """Return the bytes of a process: its own, and its share of those that it has in common with others."""
-    with suppress(psutil.Error):  # it has just ended
-        memory = process.memory_full_info()
-        return int(getattr(memory, "pss", memory.uss))
-    return 0
 
 
 # The documents

@@ -5,6 +5,11 @@ command line is a property of the error, so that a program can tell the cases ap
 """
 
 
+def first_line(error: Exception) -> str:
+    """Return the beginning of the message of an error that is not ours."""
+    return str(error).strip().split("\n", 1)[0][:300]
+
+
 class PipelineError(Exception):
     """An expected failure. ``remedy`` is a sentence that tells the reader what to do."""
 

@@ -21,7 +21,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import portalocker
 from qdrant_client import QdrantClient, models
 from qdrant_client.conversions import common_types as types
 from qdrant_client.local.local_collection import LocalCollection
@@ -154,6 +153,8 @@ class _Rows:
 
 class _LazyQdrant(QdrantLocal):
     def _load(self) -> None:
+        import portalocker  # it looks for a folder to write to, and there may be none where Qdrant is a server
+
         self._flock_file = (Path(self.location) / ".lock").open("a+")
         try:
             portalocker.lock(self._flock_file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)

@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from feature_store.encoders import TokenSpans
 from inference.results import Context, SearchResult, Span
-
-TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
-"""Gives the character span of every token of a text."""
 
 CountTokens = Callable[[str], int]
 

@@ -4,7 +4,7 @@ Dense vectors come from sentence-transformers models, sparse ones from Qdrant's 
 similarity and normalisation are the model's own.
 """
 
-from feature_store.encoders.description import Description
+from feature_store.encoders.description import Description, TokenSpans
 from feature_store.encoders.encoder import Encoder, load_encoder
 from feature_store.encoders.files import PACKAGED_MODEL, packaged_model
 from feature_store.encoders.operations import Dimensions, floating_point_operations, measure_gemm
@@ -16,6 +16,7 @@ __all__ = [
     "Dimensions",
     "Encoder",
     "SparseVector",
+    "TokenSpans",
     "floating_point_operations",
     "load_encoder",
     "load_sparse_encoder",

@@ -11,12 +11,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from feature_store.encoders.files import first_line, folder_of, hash_files
-from feature_store.errors import ConfigurationError, TerminalError
+from feature_store.encoders.files import folder_of, hash_files
+from feature_store.errors import ConfigurationError, TerminalError, first_line
 from feature_store.ids import fingerprint
 from feature_store.index_config import EncoderConfig
 
 TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
+"""Gives the (start, end) character span of every token of a text: no special tokens, no truncation."""
 
 _SANE_LIMIT = 1_000_000
 _UNLIMITED = 10**30  # what transformers takes where a tokenizer states no limit

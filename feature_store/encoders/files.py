@@ -51,8 +51,3 @@ def hash_files(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(relative.as_posix().encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """Return the beginning of an error's message."""
-    return str(error).strip().split("\n", 1)[0][:300]

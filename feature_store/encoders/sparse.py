@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from feature_store.encoders.files import first_line
-from feature_store.errors import ConfigurationError
+from feature_store.errors import ConfigurationError, first_line
 from feature_store.index_config import SparseConfig
 
 

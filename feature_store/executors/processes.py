@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from feature_store.encoders import Encoder
-from feature_store.errors import TransientError
+from feature_store.errors import TransientError, first_line
 from feature_store.executors.here import HERE
 from feature_store.executors.interface import Encoded, EncoderPool, Item, LoadEncoder, Result
 from feature_store.executors.worker import apply, become_worker, embed
@@ -132,9 +132,8 @@ def _start(workers: int, threads: int) -> "ProcessPoolExecutor":
 
 
 def _was_killed(error: Exception, setting: str) -> TransientError:
-    first_line = str(error).strip().split("\n", 1)[0][:200]
     return TransientError(
         f"A process of this machine that worked on a part was ended from outside, most likely for want of memory: "
-        f"{first_line}",
+        f"{first_line(error)[:200]}",
         f"Run again; if it happens again, set {setting} to fewer, or to 1.",
     )

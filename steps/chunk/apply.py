@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from qdrant_client import QdrantClient
 
-from feature_store.encoders import Encoder
+from feature_store.encoders import Encoder, TokenSpans
 from feature_store.executors.here import HERE
 from feature_store.executors.interface import Executor
 from feature_store.handles import Chunks, CleanedDocuments, SampledDocument
@@ -18,7 +18,7 @@ from feature_store.parts import Folder
 from feature_store.points import KnownPoints
 from feature_store.progress import Advance, progress
 from steps.chunk.part import DOCUMENT_COLUMNS, ChangedDocuments, Outcome, Row, chunk_part
-from steps.chunk.tokens import TokenSpans, tokens_of
+from steps.chunk.tokens import tokens_of
 
 COLUMNS = [*DOCUMENT_COLUMNS, "metadata", "state"]
 CHARACTERS_PER_ITEM = 1_000_000

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from feature_store.encoders import TokenSpans
 from feature_store.errors import TerminalError
 from feature_store.ids import chunk_id, text_hash
 from feature_store.index_config import WindowSize
 from feature_store.records import Chunk, CleanedDocument
 from steps.chunk.splitting import skip_white_space
-from steps.chunk.tokens import TokenSpans
 from steps.chunk.window import Layout, choose_end, choose_start
 
 _PREFIX_SEPARATOR = " > "

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from feature_store.encoders import TokenSpans
 from feature_store.index_config import MultiSizeConfig
 from feature_store.records import Chunk, CleanedDocument
 from steps.chunk.coverage import check_coverage, defect
 from steps.chunk.cutting import Limits, cut_windows, name_chunks, prefixes
-from steps.chunk.tokens import TokenSpans
 from steps.chunk.window import lay_out
 
 

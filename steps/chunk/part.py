@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from feature_store import schema
+from feature_store.encoders import TokenSpans
 from feature_store.ids import text_hash
 from feature_store.index_config import ChunkingConfig
 from feature_store.parts import Folder, write_part
@@ -18,7 +19,6 @@ from feature_store.records import LIVE, Chunk, CleanedDocument
 from steps.chunk.coverage import dropped_spans
 from steps.chunk.payload import make_payload, to_json
 from steps.chunk.strategies import CHUNKERS, check_chunks, window_of
-from steps.chunk.tokens import TokenSpans
 
 ROWS_PER_PART = 512
 PARTS_PER_ITEM = 100_000  # numbers kept free for the parts of one item: a single document may fill many

@@ -5,10 +5,10 @@ headings; sections smaller than the window share one. So the borders follow the 
 after a few chunks.
 """
 
+from feature_store.encoders import TokenSpans
 from feature_store.index_config import SlidingWindowConfig
 from feature_store.records import Chunk, CleanedDocument
 from steps.chunk.cutting import Limits, cut_windows, name_chunks, prefixes
-from steps.chunk.tokens import TokenSpans
 from steps.chunk.window import lay_out
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from feature_store.encoders import TokenSpans
 from feature_store.index_config import ParentConfig, SmallToBigConfig
 from feature_store.records import Chunk, CleanedDocument
 from steps.chunk.coverage import check_coverage, defect, dropped_spans, require_white_space
 from steps.chunk.cutting import Limits, PrefixFor, Window, cut_windows, name_chunks, prefixes
-from steps.chunk.tokens import TokenSpans
 from steps.chunk.window import Layout, choose_end, choose_section_end, lay_out
 
 _PARENT_KIND = "parent"

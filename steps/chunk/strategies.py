@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from feature_store.encoders import TokenSpans
 from feature_store.index_config import ChunkingConfig, SlidingWindowConfig
 from feature_store.records import Chunk, CleanedDocument
 from steps.chunk.coverage import check_coverage
 from steps.chunk.multi_size import check_sizes, chunk_in_sizes
 from steps.chunk.sliding_window import chunk_document
 from steps.chunk.small_to_big import check_families, chunk_into_families
-from steps.chunk.tokens import TokenSpans
 
 CHUNKERS: dict[str, Callable[[CleanedDocument, Any, TokenSpans, int], list[Chunk]]] = {
     "sliding_window": chunk_document,

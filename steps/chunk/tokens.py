@@ -2,15 +2,10 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from feature_store.encoders import Encoder
-
-TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
-"""Gives the (start, end) character span of every token of a text: no special tokens, no truncation."""
+from feature_store.encoders import Encoder, TokenSpans
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +87,6 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
         start = end
 
 
-def tokens_of(encoder: "Encoder") -> TokenSpans:
+def tokens_of(encoder: Encoder) -> TokenSpans:
     """Return an encoder's own tokenizer, as one that can be asked less often where it reads word by word."""
     return WordTokens(encoder.token_spans) if encoder.separates_words else encoder.token_spans

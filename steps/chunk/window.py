@@ -6,11 +6,12 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from zlib import crc32
 
+from feature_store.encoders import TokenSpans
 from feature_store.records import CleanedDocument
 from steps.chunk.borders import Border, Strength, find_borders
 from steps.chunk.outline import Section, read_outline
 from steps.chunk.splitting import skip_white_space
-from steps.chunk.tokens import TokenRuler, TokenSpans, measure_tokens
+from steps.chunk.tokens import TokenRuler, measure_tokens
 
 # A border is good from this share of the window on. The strongest good border wins; of equals the last, but anchors
 # first: with one border in three chosen by its own text, windows on both sides of an edit soon end at the same place.
