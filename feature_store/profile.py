@@ -54,6 +54,7 @@ def held_memory(process: psutil.Process) -> int:
 
 class _ChildrenWatch:
     # The kernel's own figure of an ended child is of no use: it begins with the memory of whoever forked it.
+    # So does a child that does not run its own program yet, which still has the command line of that process.
     def __init__(self) -> None:
         self.peak = 0
         self.ended = threading.Event()
@@ -62,7 +63,15 @@ class _ChildrenWatch:
     def _look(self) -> None:
         this = psutil.Process()
         while not self.ended.wait(SECONDS_BETWEEN_LOOKS):
-            self.peak = max(self.peak, sum(map(held_memory, this.children(recursive=True))))
+            children = this.children(recursive=True)
+            self.peak = max(self.peak, sum(held_memory(child) for child in children if _runs_its_own_program(child)))
+
+
+def _runs_its_own_program(child: psutil.Process) -> bool:
+    with suppress(psutil.Error, OSError):
+        starter = child.parent()
+        return starter is None or child.cmdline() != starter.cmdline()
+    return False
 
 
 def _processor_seconds() -> float:

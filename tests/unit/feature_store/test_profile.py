@@ -1,5 +1,6 @@
 """What a stage costs: measured around it, and told as a table."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from feature_store import profile
+from feature_store.defaults import REPOSITORY
 from feature_store.handles import Embeddings, ResourceUse, StageFigures
 from feature_store.profile import Meter
 from feature_store.views.profile import PROFILE_HEADER, describe_profile, megabytes, profile_rows
@@ -15,6 +17,20 @@ from feature_store.views.profile import PROFILE_HEADER, describe_profile, megaby
 BUSY = (
     "import time; data = bytearray(60_000_000); end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
 )
+
+FORKING = """
+import os, time
+from feature_store import profile
+profile.SECONDS_BETWEEN_LOOKS = 0.01
+ballast = b"x" * 300_000_000
+meter = profile.Meter()
+child = os.fork()
+if not child:
+    time.sleep(0.3)
+    os.execvp("sleep", ["sleep", "0.3"])
+os.waitpid(child, 0)
+print(meter.read()["use"].children_memory)
+"""
 
 
 def embedding(**changes):
@@ -43,6 +59,12 @@ def test_a_meter_counts_children_that_have_ended(monkeypatch):
     use = meter.read()["use"]
     assert use.processor_seconds >= 0.2
     assert 60_000_000 < use.children_memory < 150_000_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_the_memory_of_a_child_is_its_own_program_s_not_that_of_whoever_forked_it():
+    done = subprocess.run([sys.executable, "-c", FORKING], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 50_000_000
 
 
 def test_a_meter_that_is_never_read_does_not_watch_for_ever(monkeypatch):
