@@ -20,6 +20,7 @@ from steps.clean.characters import one_line
 
 MINIMUM_LANGUAGE_LETTERS = 20
 _LANGUAGE_SAMPLE = 8_000
+_PROSE_SAMPLE = 1_000  # 1,821 articles, READMEs and docstrings were given the same language by eight times as much
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds: the year 5138; as milliseconds: March 1973
 _TRACKING = [
     "utm_source",
@@ -141,7 +142,7 @@ def detect_language(text: str) -> str | None:
     letters = islice(filter(str.isalpha, prose), MINIMUM_LANGUAGE_LETTERS)
     if sum(1 for _ in letters) < MINIMUM_LANGUAGE_LETTERS:
         return None
-    return str(py3langid.classify(prose)[0])
+    return str(py3langid.classify(prose[:_PROSE_SAMPLE])[0])
 
 
 def _moment(value: object) -> datetime:

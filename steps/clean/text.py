@@ -1,6 +1,9 @@
 """Plain text → paragraphs, one line each, lists and indented blocks as they stand."""
 
+import os
 import re
+from collections.abc import Callable
+from functools import cache
 
 from steps.clean.characters import normalise_prose, remove_invisible
 
@@ -185,9 +188,17 @@ def _clean_paragraph(paragraph: str) -> str:
     if _LAID_OUT.search(paragraph):
         lines = (_keep_indent(line) for line in paragraph.split("\n"))
         return "\n".join(line for line in lines if line.strip())
-    from unstructured.cleaners.core import group_broken_paragraphs  # half a second, and plain text is rare
+    return _group_broken_paragraphs()(join_broken_words(normalise_prose(paragraph).strip()))
 
-    return group_broken_paragraphs(join_broken_words(normalise_prose(paragraph).strip()))
+
+@cache
+def _group_broken_paragraphs() -> Callable[[str], str]:
+    # Importing it takes half a second, and plain text is rare. It also calls home, unless this is set.
+    os.environ.setdefault("SCARF_NO_ANALYTICS", "true")
+    from unstructured.cleaners.core import group_broken_paragraphs
+
+    found: Callable[[str], str] = group_broken_paragraphs
+    return found
 
 
 def _keep_indent(line: str) -> str:

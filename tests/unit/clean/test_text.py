@@ -1,8 +1,20 @@
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_store.defaults import REPOSITORY
 from steps.clean.text import clean_text, join_broken_words
+
+CLEANING_WHILE_REQUESTS_ARE_TOLD = """
+import requests
+requests.get = lambda address, **options: print("asked for", address)
+from steps.clean.text import clean_text
+print(clean_text("A paragraph wrapped hard at\\nits line ends."))
+"""
 
 
 @pytest.mark.parametrize(
@@ -44,3 +56,12 @@ def test_words_broken_at_a_line_end_are_joined(source, expected):
 @given(st.text())
 def test_no_text_raises_or_leaves_blank_lines_in_a_row(text):
     assert "\n\n\n" not in clean_text(text)
+
+
+def test_cleaning_sends_nothing_to_the_makers_of_its_libraries():
+    environment = {
+        name: value for name, value in os.environ.items() if name not in {"DO_NOT_TRACK", "SCARF_NO_ANALYTICS"}
+    }
+    command = [sys.executable, "-c", CLEANING_WHILE_REQUESTS_ARE_TOLD]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "A paragraph wrapped hard at its line ends.\n"
