@@ -20,9 +20,9 @@ WRITES_PER_COMMIT = 256
 def flushed_once(client: QdrantClient, collection: str) -> Iterator[None]:
     """Let the points written in this block reach the disk together, at its end; a server is left alone.
 
-    A process that is killed loses up to 256 points of this block by that, a machine without power perhaps all of them.
-    The version pointer moves only after it, and the next load writes them again. Measured: 50 to 90 points a second
-    become 3,000 to 5,000.
+    A process that is killed loses up to 256 points of this block by that, and the request that it is at; a machine
+    without power perhaps all of them. The version pointer moves only after it, and the next load writes them again.
+    Measured: 50 to 90 points a second become 10,000 to 13,000.
     """
     storage = _local_storage(client, collection)
     if storage is None:
@@ -60,11 +60,11 @@ def release_space(client: QdrantClient) -> bool:
 
 
 class _CommitsTogether:
-    """Stands for the connection of a collection, whose every write is a ``with`` block that commits."""
+    """Stands for the connection of a collection, whose every request is a ``with`` block that commits its writes."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.uncommitted = 0
+        self.committed = connection.total_changes
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.connection, name)
@@ -75,11 +75,11 @@ class _CommitsTogether:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.uncommitted += 1
+        uncommitted = self.connection.total_changes - self.committed
         # Also after a failure: the points before it are in memory already.
-        if error is not None or self.uncommitted == WRITES_PER_COMMIT:
-            self.uncommitted = 0
+        if error is not None or uncommitted >= WRITES_PER_COMMIT:
             self.connection.commit()
+            self.committed = self.connection.total_changes
 
 
 def _local_storage(client: QdrantClient, collection: str) -> CollectionPersistence | None:

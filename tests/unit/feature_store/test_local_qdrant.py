@@ -3,78 +3,45 @@
 import gc
 import shutil
 import sqlite3
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 from qdrant_client.local.local_collection import LocalCollection
 from qdrant_client.local.persistence import CollectionPersistence
 
-from feature_store import local_qdrant
-from feature_store.local_qdrant import LazyCollection, open_local_qdrant
+from feature_store import local_collection, local_qdrant
+from feature_store.local_collection import LazyCollection
+from feature_store.local_qdrant import open_local_qdrant
 from steps.load.local_storage import flushed_once
-
-C = "c"
-IDS = [str(uuid.UUID(int=number << 64 | number)) for number in range(1, 9)]
-ABSENT = str(uuid.UUID(int=99))
-VECTORS = [[1.0, 0.5, 0.25], [0.1, -0.2, 0.3], [0.0, 0.0, 0.0], np.array([0.3, 0.1, -0.7], np.float32)]
-
-
-def open_plain(folder):
-    return QdrantClient(path=str(folder))
-
-
-def make(folder):
-    """Make an embedded Qdrant with an empty collection, and one with a point."""
-    with closing(open_plain(folder)) as client:
-        client.create_collection(
-            C,
-            vectors_config={"dense": models.VectorParams(size=3, distance=models.Distance.COSINE)},
-            sparse_vectors_config={"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)},
-            metadata={"version": 1, "encoder": {"model": "m", "size": 3}},
-        )
-        client.create_collection("other", vectors_config={})
-        client.upsert("other", [models.PointStruct(id=IDS[0], vector={}, payload={})])
-        client.update_collection_aliases([aliased("alias", C)])
-
-
-def aliased(alias, collection):
-    return models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=alias))
-
-
-def point(number):
-    """Return one of 32 points: four for each id, with all, some or no vectors."""
-    identifier, kind = divmod(number, 4)
-    vector = {} if kind == 3 else {"dense": VECTORS[(identifier + kind) % len(VECTORS)]}
-    if kind != 1:
-        vector["bm25"] = models.SparseVector(indices=[identifier, 50 + kind], values=[1.0, 0.5])
-    payload = {"number": number, "even": kind % 2 == 0, "text": f"ä {number}", "of": {"id": [identifier]}}
-    return models.PointStruct.model_construct(id=IDS[identifier], vector=vector, payload=payload)
-
-
-def upsert(numbers):
-    def ask(client):
-        return client.upsert(C, [point(number) for number in numbers])
-
-    return ask
-
-
-def filtered(identifier):
-    return models.Filter(must=models.FieldCondition(key="of.id", match=models.MatchValue(value=identifier)))
-
-
-def retrieve(ids, with_payload, with_vectors):
-    return lambda client: client.retrieve(C, ids, with_payload=with_payload, with_vectors=with_vectors)
-
+from tests.two_qdrants import (
+    ABSENT,
+    IDS,
+    C,
+    aliased,
+    answer,
+    create,
+    delete,
+    filtered,
+    make,
+    open_plain,
+    overwrite,
+    overwritten,
+    point,
+    retrieve,
+    rows,
+    scroll,
+    told,
+    upsert,
+)
 
 PAYLOADS = [True, False, ["number", "of.id"], models.PayloadSelectorExclude(exclude=["text"])]
 some_ids = st.lists(st.sampled_from([*IDS, ABSENT, IDS[0].upper()]), max_size=5)
+contents = (st.sampled_from(PAYLOADS), st.sampled_from([True, False, ["dense"], ["bm25"]]))
 LIGHT = [
     lambda client: client.count(C),
     lambda client: client.count("alias", exact=True),
@@ -88,26 +55,49 @@ LIGHT = [
     lambda client: client.create_payload_index(C, "text", models.TextIndexParams(type="text", scoring=True)),
     retrieve(IDS[:3], True, True),
     retrieve([ABSENT, IDS[1], IDS[1]], ["number"], ["bm25"]),
-]  # fmt: skip
+    retrieve([IDS[1], ABSENT, IDS[0].upper(), IDS[1]], False, False),
+    scroll(3, None, True, True),
+    scroll(2, IDS[1], False, False),
+    scroll(2, ABSENT.upper(), ["number"], False),
+    scroll(9, 7, False, False),  # a number comes before every other id
+    scroll(3, None, "text", False),
+]
+WRITES = [
+    upsert([0, 5, 30]),
+    upsert([1, 2, 3]),  # one point, three times
+    delete([IDS[0], ABSENT]),
+    delete(models.PointIdsList(points=[IDS[1].upper(), IDS[2]])),
+    delete([]),
+    overwrite(([IDS[0]], {"number": 77, "of": {"id": [7]}}), ([IDS[1], IDS[0]], {"new": [1.5, None]})),
+    overwrite(([IDS[0], ABSENT, IDS[1]], {"number": 78}), ([IDS[2]], {"never": "reached"})),
+]
 HEAVY = [
     lambda client: client.count(C, count_filter=filtered(2)),
-    lambda client: client.scroll(C, limit=3, with_vectors=True),
     lambda client: client.scroll(C, filtered(1), offset=IDS[0]),
     lambda client: client.query_points(C, query=[0.1, 0.2, 0.3], using="dense", limit=8).points,
     lambda client: client.query_points(
         "alias", query=models.SparseVector(indices=[1, 2, 50], values=[1, 1, 1]), using="bm25"
     ).points,
-    lambda client: client.query_points_groups(C, "even", query=[1, 0, 0], using="dense").groups,
+    lambda client: client.query_points_groups(C, "even", query=[1, 0, 0], using="dense", group_size=8).groups,
     lambda client: client.facet(C, "number"),
-    lambda client: client.delete(C, [IDS[0], ABSENT]),
+    lambda client: client.scroll(C, order_by="number"),
     lambda client: client.delete(C, filtered(3)),
     lambda client: client.overwrite_payload(C, {"new": 1}, filtered(4)),
+    lambda client: client.batch_update_points(
+        C, [overwritten([IDS[0]], {"new": 2}), models.DeleteOperation(delete=models.PointIdsList(points=[IDS[1]]))]
+    ),
+    upsert([1, 8, 31], update_mode=models.UpdateMode.INSERT_ONLY),
+    upsert([2, 9], update_filter=filtered(0)),
 ]  # fmt: skip
 operations = st.one_of(
     st.sampled_from(LIGHT),
     st.sampled_from(HEAVY),
-    st.builds(retrieve, some_ids, st.sampled_from(PAYLOADS), st.sampled_from([True, False, ["dense"], ["bm25"]])),
+    st.sampled_from(WRITES),
+    st.builds(retrieve, some_ids, *contents),
+    st.builds(scroll, st.integers(1, 5), st.sampled_from([None, 0, ABSENT, *IDS]), *contents),
+    st.builds(delete, some_ids),
     st.builds(upsert, st.lists(st.integers(0, 31), min_size=1, max_size=6)),
+    st.builds(overwrite, st.tuples(some_ids.filter(bool), st.fixed_dictionaries({"number": st.integers(0, 3)}))),
     st.none(),  # close and open again
 )
 
@@ -131,8 +121,8 @@ def lazy(folder):
         yield client
 
 
-@settings(max_examples=60, deadline=None)
-@given(numbers=st.lists(st.integers(0, 31), max_size=10), sequence=st.lists(operations, min_size=1, max_size=7))
+@settings(max_examples=120, deadline=None)
+@given(numbers=st.lists(st.integers(0, 31), max_size=10), sequence=st.lists(operations, min_size=1, max_size=9))
 def test_it_answers_as_the_plain_client_does(tmp_path_factory, numbers, sequence):
     first = tmp_path_factory.mktemp("plain")
     make(first)
@@ -146,25 +136,21 @@ def test_it_answers_as_the_plain_client_does(tmp_path_factory, numbers, sequence
         for operation in sequence:
             if operation is None:
                 plain.close(), lazy.close()
+                assert told(rows(second)) == told(rows(first))
                 plain, lazy = open_plain(first), open_local_qdrant(second)
             else:
                 assert answer(operation, lazy) == answer(operation, plain)
-        assert answer(HEAVY[1], lazy) == answer(HEAVY[1], plain)
+        for operation in (LIGHT[0], scroll(9, None, True, True), *HEAVY[2:4]):
+            assert answer(operation, lazy) == answer(operation, plain)
     finally:
         plain.close(), lazy.close()
     assert (second / "meta.json").read_text() == (first / "meta.json").read_text()
+    assert told(rows(second)) == told(rows(first))
 
 
-def answer(operation, client):
-    try:
-        return operation(client)
-    except (ValueError, KeyError) as error:
-        return repr(error)
-
-
-@pytest.mark.parametrize("operation", LIGHT)
-def test_what_a_run_without_changes_asks_loads_no_points(lazy, operation):
-    operation(lazy)
+@pytest.mark.parametrize("operation", [*LIGHT, *WRITES])
+def test_what_a_load_asks_loads_no_points(lazy, operation):
+    answer(operation, lazy)
     assert kind_of(lazy) is LazyCollection
 
 
@@ -176,16 +162,32 @@ def test_what_needs_all_points_makes_it_a_collection_like_any_other(lazy, operat
 
 
 def test_more_ids_than_are_worth_single_reads_load_the_collection(lazy, monkeypatch):
-    monkeypatch.setattr(local_qdrant, "IDS_FROM_STORAGE", 2)
+    monkeypatch.setattr(local_collection, "IDS_FROM_ROWS", 2)
     lazy.retrieve(C, IDS[:2])
+    lazy.scroll(C, limit=2)
+    lazy.scroll(C, limit=3, with_payload=False)  # ids alone, as many as there are
+    lazy.batch_update_points(C, [overwritten(IDS[:2], {})])
     assert kind_of(lazy) is LazyCollection
     assert [record.id for record in lazy.retrieve(C, IDS[:3])] == IDS[:3]
     assert kind_of(lazy) is LocalCollection
 
 
+def test_a_page_larger_than_is_worth_single_reads_loads_the_collection(lazy, monkeypatch):
+    monkeypatch.setattr(local_collection, "IDS_FROM_ROWS", 2)
+    assert [record.id for record in lazy.scroll(C, limit=3)[0]] == IDS[:3]
+    assert kind_of(lazy) is LocalCollection
+
+
+def test_more_payloads_than_are_worth_single_reads_load_the_collection(lazy, monkeypatch):
+    monkeypatch.setattr(local_collection, "IDS_FROM_ROWS", 2)
+    lazy.batch_update_points(C, [overwritten([one], {"a": 1}) for one in IDS[:3]])
+    assert kind_of(lazy) is LocalCollection
+    assert [record.payload for record in lazy.scroll(C, limit=3)[0]] == [{"a": 1}] * 3
+
+
 def test_metadata_written_before_the_points_are_loaded_are_kept_when_they_are(lazy, folder):
     lazy.update_collection(C, metadata={"version": 7})
-    lazy.scroll(C)
+    lazy.facet(C, "number")
     assert lazy.get_collection(C).config.metadata["version"] == 7
     lazy.close()
     with closing(open_plain(folder)) as client:
@@ -255,7 +257,7 @@ def test_threads_that_come_at_once_load_the_points_once(folder, monkeypatch):
 
 
 def test_garbage_is_collected_again_after_a_load(lazy):
-    lazy.scroll(C)
+    lazy.facet(C, "number")
     assert gc.isenabled()
 
 
@@ -270,7 +272,37 @@ def test_the_installed_release_is_one_that_it_was_tried_with(lazy):
 
 
 def test_a_folder_that_is_not_there_is_made(tmp_path):
-    with closing(open_local_qdrant(tmp_path / "new")) as client:
-        client.create_collection(C, vectors_config={})
-    with closing(open_local_qdrant(tmp_path / "new")) as client:
-        assert client.count(C).count == 0
+    with closing(open_local_qdrant(tmp_path / "new" / "qdrant")) as client:
+        create(client)
+        upsert([0, 5])(client)
+        assert kind_of(client) is LazyCollection
+        assert client.count(C).count == 2
+    with closing(open_plain(tmp_path / "new" / "qdrant")) as client:
+        assert client.count(C).count == 2
+
+
+def test_a_collection_made_anew_holds_nothing_of_the_one_before(lazy):
+    lazy.delete_collection(C)
+    create(lazy)
+    assert (kind_of(lazy), lazy.count(C).count) == (LazyCollection, 0)
+    upsert([3])(lazy)
+    assert [record.id for record in lazy.scroll(C)[0]] == IDS[:1]
+
+
+def test_a_point_whose_id_is_a_number_makes_it_a_collection_like_any_other(lazy, folder):
+    lazy.upsert(C, [point(28), models.PointStruct(id=7, vector={}, payload={"a": 1})])
+    assert kind_of(lazy) is LocalCollection
+    assert lazy.count(C).count == 7
+    lazy.close()
+    with closing(open_plain(folder)) as client:
+        assert [record.id for record in client.scroll(C)[0]][:2] == [7, IDS[0]]
+
+
+def test_points_that_threads_write_while_others_search_are_all_there(lazy, folder):
+    asked = [upsert([number]) for number in range(0, 32, 4)] * 3 + [HEAVY[2], LIGHT[0], delete([ABSENT])]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        list(pool.map(lambda operation: operation(lazy), asked))
+    assert lazy.count(C).count == len(IDS)
+    lazy.close()
+    with closing(open_plain(folder)) as client:
+        assert [record.id for record in client.scroll(C)[0]] == IDS

@@ -1,6 +1,7 @@
 """The embedded Qdrant: its points reach the disk many at a time, and what it would say is said by us."""
 
 import sqlite3
+import uuid
 from contextlib import closing
 
 import numpy as np
@@ -9,7 +10,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common import client_warnings
 from qdrant_client.local.local_collection import LocalCollection
 
-from feature_store.local_qdrant import LazyCollection, open_local_qdrant
+from feature_store.local_collection import LazyCollection
+from feature_store.local_qdrant import open_local_qdrant
 from steps.load import local_storage
 from steps.load.local_storage import flushed_once
 from tests.flow import Flow, note, notes_config
@@ -83,6 +85,28 @@ def test_a_load_that_fails_keeps_what_it_has_written(client, on_disk, few):
     assert on_disk() == 4
 
 
+def test_points_whose_collection_is_not_loaded_reach_the_disk_with_the_request_that_makes_them_enough(
+    tmp_path, on_disk, few
+):
+    ids = [str(uuid.UUID(int=number)) for number in range(8)]
+    with closing(open_local_qdrant(tmp_path)) as lazy:
+        lazy.create_collection("c", vectors_config={})
+
+        def put_those(some):
+            lazy.upsert("c", points=[models.PointStruct(id=one, vector={}, payload={}) for one in some])
+
+        with flushed_once(lazy, "c"):
+            for some, there in ((ids[:2], 0), (ids[2:6], 6), (ids[:2], 6), (ids[6:], 8)):
+                put_those(some)
+                assert on_disk() == there
+            lazy.delete("c", points_selector=ids[:2])
+            assert (lazy.count("c").count, on_disk()) == (6, 8)
+            assert type(lazy._client.collections["c"]) is LazyCollection
+        assert on_disk() == 6
+        put_those(ids)
+        assert on_disk() == 8
+
+
 @pytest.mark.filterwarnings("ignore:Local mode is not recommended")
 def test_a_write_that_fails_takes_none_with_it_that_did_not(client, on_disk, few):
     storage = client._client.collections["c"].storage
@@ -112,7 +136,7 @@ def test_vectors_given_as_arrays_are_the_same_after_it_is_opened_again(tmp_path)
     assert found[0].id == int(np.argmax(vectors @ vectors[2]))
 
 
-def test_a_run_without_changes_reads_no_points_but_the_sample(tmp_path):
+def test_runs_with_and_without_changes_read_no_points_but_the_sample(tmp_path):
     documents = [note(str(number), f"A note about the number {number}.") for number in range(5)]
     with closing(QdrantClient(path=str(tmp_path / "qdrant"))) as client:
         flow = Flow(tmp_path / "data", notes_config(), client)
@@ -125,5 +149,5 @@ def test_a_run_without_changes_reads_no_points_but_the_sample(tmp_path):
         assert again.index.report.points == first.index.report.points == 5
         assert again.serving.indexes[0].sampled == 5
         changed = flow.run([*documents[1:], note("0", "Another text.")])
-        assert type(collection) is LocalCollection
+        assert type(collection) is LazyCollection
     assert changed.index.report.written == changed.index.report.removed == 1
