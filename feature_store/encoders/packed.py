@@ -1,10 +1,11 @@
 """BERT without padding: the tokens of all texts of a batch in one row of vectors, attention text by text.
 
 Weights are those of transformers' BertModel, the arithmetic is that of Devlin et al. 2018 (arXiv:1810.04805). Query,
-key and value are one product; nothing is masked, for there is nothing to mask.
+key and value are one product. Only inside of attention long texts are filled up by a few masked places, because its
+kernel is slow at lengths that are no multiple of 16.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -25,6 +26,22 @@ class Group(NamedTuple):
     end: int
     texts: int
     length: int
+
+
+class Block(NamedTuple):
+    """Texts that attend at the same time, each to itself: rows ``start`` to ``end``, with ``length`` places a text.
+
+    Where that is more than their tokens, ``places`` is the row for each place, any row for one that is filled up,
+    ``tokens`` are the other places, and ``mask`` is 0 for these and minus infinity for what is filled up.
+    """
+
+    start: int
+    end: int
+    texts: int
+    length: int
+    places: torch.Tensor | None = None
+    tokens: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
 
 
 class Layer(NamedTuple):
@@ -61,23 +78,26 @@ class PackedBert:
 
         ``texts`` are token ids, special ones included; texts of equal length should stand side by side.
         """
-        groups = list(_groups(texts))
+        lengths = list(map(len, texts))
+        blocks = list(_blocks(lengths, self._words.dtype))
         words = torch.from_numpy(np.concatenate([np.asarray(text, np.int64) for text in texts]))
-        places = torch.from_numpy(np.concatenate([np.arange(len(text)) for text in texts]))
+        places = torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]))
         hidden = self._normalise(_filled_up(self._words[words] + self._places[places]), self._norm)
         attended = torch.zeros_like(hidden)
         for layer in self._layers:
-            self._attend(layer.query_key_value(hidden), groups, attended)
+            self._attend(layer.query_key_value(hidden), blocks, attended)
             hidden = self._normalise(layer.attended(attended) + hidden, layer.attention_norm)
             hidden = self._normalise(layer.narrow(layer.widen(hidden)) + hidden, layer.output_norm)
-        pooled: npt.NDArray[np.float32] = torch.cat([self._pool(hidden, group) for group in groups]).numpy()
+        pooled: npt.NDArray[np.float32] = torch.cat([self._pool(hidden, group) for group in _groups(lengths)]).numpy()
         return pooled
 
-    def _attend(self, projected: torch.Tensor, groups: Sequence[Group], attended: torch.Tensor) -> None:
-        for start, end, texts, length in groups:
-            query, key, value = projected[start:end].view(texts, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            result = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
-            attended[start:end].view(texts, length, self._heads, -1).copy_(result)
+    def _attend(self, projected: torch.Tensor, blocks: Sequence[Block], attended: torch.Tensor) -> None:
+        for start, end, texts, length, places, tokens, mask in blocks:
+            rows = projected[start:end] if places is None else projected[places]
+            query, key, value = rows.view(texts, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+            found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            by_place = found.transpose(1, 2).reshape(texts * length, -1)
+            attended[start:end] = by_place if tokens is None else by_place[tokens]
 
     def _normalise(self, hidden: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         # Mean and variance are computed in float32 at every precision.
@@ -110,14 +130,41 @@ def _filled_up(rows: torch.Tensor) -> torch.Tensor:
     return functional.pad(rows, (0, 0, 0, missing))
 
 
-def _groups(texts: Sequence[Sequence[int]]) -> Sequence[Group]:
-    groups: list[Group] = []
+def _groups(lengths: Sequence[int]) -> Iterator[Group]:
     start = 0
-    for length, same in groupby(map(len, texts)):
+    for length, same in groupby(lengths):
         count = len(list(same))
-        groups.append(Group(start, start + count * length, count, length))
+        yield Group(start, start + count * length, count, length)
         start += count * length
-    return groups
+
+
+def _blocks(lengths: Sequence[int], dtype: torch.dtype) -> Iterator[Block]:
+    """Yield blocks of neighbours, small enough for query, key and value to stay in a core's cache."""
+    start = 0
+    for places, neighbours in groupby(lengths, _places_for):
+        some = list(neighbours)
+        at_once = max(1, _PLACES_AT_ONCE // places)
+        for first in range(0, len(some), at_once):
+            block = _block(start, some[first : first + at_once], places, dtype)
+            yield block
+            start = block.end
+
+
+def _block(start: int, lengths: Sequence[int], places: int, dtype: torch.dtype) -> Block:
+    end = start + sum(lengths)
+    are_tokens = np.arange(places) < np.array(lengths)[:, None]
+    if are_tokens.all():
+        return Block(start, end, len(lengths), places)
+    rows = np.full(are_tokens.shape, start)
+    rows[are_tokens] = np.arange(start, end)
+    mask = torch.zeros(len(lengths), 1, 1, places, dtype=dtype)
+    mask[torch.from_numpy(~are_tokens)[:, None, None]] = -torch.inf
+    tokens = torch.from_numpy(np.flatnonzero(are_tokens))
+    return Block(start, end, len(lengths), places, torch.from_numpy(rows.reshape(-1)), tokens, mask)
+
+
+def _places_for(length: int) -> int:
+    return length if length < _SHORT else -(-length // _ALIGNMENT) * _ALIGNMENT
 
 
 def _layer(weights: dict[str, torch.Tensor], prefix: str) -> Layer:
@@ -152,6 +199,9 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor, activation: str = "none") 
 
 
 _ROWS_AT_ONCE = 128
+_ALIGNMENT = 16  # with AMX, a text of 199 tokens attends in 0.7 ms, of 208 in 0.46 ms
+_SHORT = 96  # tokens, below which filling up gains nothing
+_PLACES_AT_ONCE = 512
 _ROWS = 4096  # that the layout of the weights is made for; any other number works
 
 

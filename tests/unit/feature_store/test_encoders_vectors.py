@@ -73,6 +73,12 @@ def test_packed_texts_have_the_vectors_of_sentence_transformers(saved, encoder, 
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
+def test_texts_of_like_lengths_that_attend_together_see_only_themselves(saved):
+    encoder = load_encoder(saved[0].model_copy(update={"batch_tokens": 4096}))
+    texts = ["stone river " * (count // 2) + "stone" * (count % 2) for count in range(80, 122)]
+    assert np.allclose(encoder.embed_documents(texts), saved[1].encode_document(texts), atol=2e-5)
+
+
 def test_queries_take_their_own_prompt(saved, encoder):
     queries = ["a river", "what is a stone?"]
     assert np.allclose(encoder.embed_queries(queries), saved[1].encode_query(queries), atol=2e-5)
