@@ -141,12 +141,15 @@ def _load(collection: LazyCollection) -> None:
 
 
 def _has_plain_rows(collection: LazyCollection) -> bool:
-    """Return whether the points are still on disk, in rows that can be worked on one by one."""
+    """Return whether the points are still on disk, in rows that can be worked on one by one.
+
+    Points with several vectors of one name are left to the plain collection.
+    """
     if type(collection) is not LazyCollection:
         return False
     if collection.are_rows_plain is None:
-        _, multivectors = LocalCollection._resolve_vectors_config(collection.config.vectors)  # noqa: SLF001
-        collection.are_rows_plain = not multivectors and local_rows.are_plain(_storage(collection))
+        has_multivectors = bool(LocalCollection(collection.config).multivectors)
+        collection.are_rows_plain = not has_multivectors and local_rows.are_plain(_storage(collection))
     return collection.are_rows_plain
 
 
@@ -193,7 +196,7 @@ def _with_points(collection: LazyCollection, storage: Any) -> LocalCollection:
 
 def _bring_to_length_one(loaded: LocalCollection, written: Collection[models.ExtendedPointId]) -> None:
     """Do with vectors for cosine what a collection does when it is given them: rows hold them as they were given."""
-    places = [loaded.ids[point] for point in written if point in loaded.ids]
+    places = [place for point, place in loaded.ids.items() if point in written]
     for name, params in loaded.vectors_config.items():
         if places and params.distance is models.Distance.COSINE:
             vectors = loaded.vectors[name][places]

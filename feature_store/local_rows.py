@@ -58,16 +58,19 @@ def read_points(storage: CollectionPersistence, ids: Iterable[types.PointId]) ->
 
 
 def write_points(storage: CollectionPersistence, points: Iterable[models.PointStruct]) -> None:
-    """Write points, each in place of the one with its id; all of them or none."""
-    rows = ((CollectionPersistence.encode_key(point.id), pickle.dumps(point)) for point in points)
+    """Write points, each in place of the one with its id; they are committed together."""
     with storage.storage as connection:
-        connection.executemany("INSERT OR REPLACE INTO points VALUES (?, ?)", rows)
+        connection.executemany("INSERT OR REPLACE INTO points VALUES (?, ?)", map(_row, points))
 
 
 def remove_points(storage: CollectionPersistence, ids: Iterable[types.PointId]) -> None:
-    """Remove the points with these ids, as far as they are there; all of them or none."""
+    """Remove the points with these ids, as far as they are there; that is committed together."""
     with storage.storage as connection:
         connection.executemany("DELETE FROM points WHERE id = ?", [(key,) for key in _keys_of(ids)])
+
+
+def _row(point: models.PointStruct) -> tuple[str, bytes]:
+    return CollectionPersistence.encode_key(point.id), pickle.dumps(point)
 
 
 def _keys_of(ids: Iterable[types.PointId]) -> list[str]:

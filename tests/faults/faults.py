@@ -63,8 +63,9 @@ DURABLE = (
     "lance:LanceDataset.cleanup_old_versions",
     "lance.dataset:DatasetOptimizer.compact_files",
     "lance.dataset:DatasetOptimizer.optimize_indices",
-    "qdrant_client.local.persistence:CollectionPersistence.persist",
-    "qdrant_client.local.persistence:CollectionPersistence.delete",
+    "feature_store.local_rows:write_points",
+    "feature_store.local_rows:remove_points",
+    "qdrant_client.local.persistence:CollectionPersistence.persist",  # payloads
     "qdrant_client.local.qdrant_local:QdrantLocal._save",  # collections, their metadata, aliases
     "pymongo.collection:Collection.update_many",
 )
