@@ -1,10 +1,10 @@
 """Where a document may be cut, and how good a place it is."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, groupby, repeat
+from typing import NamedTuple
 
 from steps.chunk.outline import Block, BlockKind
 from steps.chunk.splitting import skip_white_space, split_after, split_before
@@ -24,8 +24,7 @@ class Strength(IntEnum):
     HEADING = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Border:
+class Border(NamedTuple):
     """A place to cut in front of the character at ``offset``, which is no white space."""
 
     offset: int
@@ -33,10 +32,12 @@ class Border:
 
 
 # Not after a single letter ("e.g.", "J. Smith") or a list number, and not in front of a lower-case letter.
+# What it may begin with comes first, and is then looked at again: so a search leaps from one of these to the next.
 _SENTENCE_END = (
-    r"(?:(?<![.!?…])(?<!\b\w)(?<!\b\d\d)[.!?…]++[\"'”’»)\]*_`]*+\s++(?=[^\sa-z])"
-    r"|[。！？｡]++[」』”’）]*+\s*+"
-    r"|\n(?=[^\S\n]*+(?:[-*+•‣]|\d{1,3}[.)])[^\S\n]))"
+    r"[.!?…。！？｡\n](?:"
+    r"(?<=[.!?…])(?<![.!?…]{2})(?<!\b\w.)(?<!\b\d\d.)[.!?…]*+[\"'”’»)\]*_`]*+\s++(?=[^\sa-z])"
+    r"|(?<=[。！？｡])[。！？｡]*+[」』”’）]*+\s*+"
+    r"|(?<=\n)(?=[^\S\n]*+(?:[-*+•‣]|\d{1,3}[.)])[^\S\n]))"
 )
 _LINE_END = r"\r\n?+|\n"
 _LANGUAGE_ALIASES = {
@@ -61,39 +62,57 @@ def find_borders(text: str, blocks: list[Block]) -> list[Border]:
 
     There is none directly behind a heading, which stays with what follows it, and only a weak one behind a colon.
     """
+    if not blocks:
+        return []
+    ends = [*(block.start for block in blocks[1:]), len(text)]
     strongest: dict[int, int] = {}
-    before: tuple[BlockKind, str] = ("prose", "")
-    for block, (start, end) in zip(blocks, pairwise([*(block.start for block in blocks), len(text)]), strict=True):
-        for border in chain(_border_before(block, *before), _borders_inside(text[start:end], block)):
-            offset = skip_white_space(text, start + border.offset)
-            strongest[offset] = max(strongest.get(offset, 0), border.strength)
-        before = (block.kind, text[start:end].rstrip()[-1:])
-    return [Border(offset, strength) for offset, strength in sorted(strongest.items()) if offset < len(text)]
+    for offset, strength in chain(_borders_inside(text, blocks, ends), _borders_before(text, blocks, ends)):
+        place = skip_white_space(text, offset)
+        if strongest.get(place, 0) < strength:
+            strongest[place] = strength
+    strongest.pop(len(text), None)
+    return [*map(Border._make, sorted(strongest.items()))]
 
 
-def _border_before(block: Block, kind_before: BlockKind, last_character_before: str) -> Iterator[Border]:
-    if kind_before == "heading":
-        return
+def _borders_before(text: str, blocks: list[Block], ends: list[int]) -> Iterator[tuple[int, int]]:
+    kind_before: BlockKind = "prose"
+    last_character_before = ""
+    for block, end in zip(blocks, ends, strict=True):
+        if kind_before != "heading":
+            yield block.start, _strength_before(block, last_character_before)
+        kind_before, last_character_before = block.kind, text[block.start : end].rstrip()[-1:]
+
+
+def _strength_before(block: Block, last_character_before: str) -> int:
     if block.kind == "heading":
-        yield Border(0, Strength.HEADING - block.level)
-    elif last_character_before == ":":
-        yield Border(0, Strength.SENTENCE)
-    else:
-        yield Border(0, Strength.ITEM if block.nested else Strength.BLOCK)
+        return Strength.HEADING - block.level
+    if last_character_before == ":":
+        return Strength.SENTENCE
+    return Strength.ITEM if block.nested else Strength.BLOCK
 
 
-def _borders_inside(text: str, block: Block) -> Iterator[Border]:
-    if block.kind == "prose":
-        yield from _behind(split_after(text, _SENTENCE_END), Strength.SENTENCE)
-    if block.kind == "lines":
-        yield from _behind(split_after(text, _LINE_END), Strength.LINE)
-        if definition := _definition(block.language):
-            yield from _behind(split_before(text, definition), Strength.DEFINITION)
+def _borders_inside(text: str, blocks: list[Block], ends: list[int]) -> Iterator[tuple[int, int]]:
+    # Neighbouring blocks of prose are split in one go. Between them that finds nothing new: a sentence ends at the
+    # latest where the next block begins, and a border in front of a block is as strong or stronger.
+    for kind, neighbours in groupby(zip(blocks, ends, strict=True), key=lambda each: each[0].kind):
+        together = list(neighbours)
+        if kind == "prose":
+            start, end = together[0][0].start, together[-1][1]
+            yield from _behind(start, split_after(text[start:end], _SENTENCE_END), Strength.SENTENCE)
+        if kind == "lines":
+            for block, end in together:
+                yield from _borders_of_lines(text[block.start : end], block)
 
 
-def _behind(pieces: list[str], strength: Strength) -> Iterator[Border]:
-    for end in accumulate(len(piece) for piece in pieces[:-1]):
-        yield Border(end, strength)
+def _borders_of_lines(text: str, block: Block) -> Iterator[tuple[int, int]]:
+    yield from _behind(block.start, split_after(text, _LINE_END), Strength.LINE)
+    if definition := _definition(block.language):
+        yield from _behind(block.start, split_before(text, definition), Strength.DEFINITION)
+
+
+def _behind(start: int, pieces: list[str], strength: Strength) -> Iterator[tuple[int, int]]:
+    offsets = list(accumulate(map(len, pieces), initial=start))
+    return zip(offsets[1:-1], repeat(strength))
 
 
 @cache

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from feature_store.encoders import TokenSpans
 from feature_store.errors import TerminalError
@@ -47,8 +48,7 @@ class Limits:
         return cls(window, min(size.overlap, window // 2), limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """``embedded_text`` is the prefix and ``text[start:end]``; ``token_count`` is its true length."""
 
     start: int

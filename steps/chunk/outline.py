@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -30,8 +30,7 @@ _BLANK_LINES = r"\n(?:[^\S\n]*+\n)++"
 _HEADING_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A paragraph, list item, heading, code block or table; it ends where the next one starts.
 
     Attributes:

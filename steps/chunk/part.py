@@ -166,7 +166,7 @@ class _Writer:
         self._count(document, [chunk for chunk in chunks if not chunk.is_parent])
         points: DocumentPoints = {}
         for chunk in chunks:
-            point = uuid.UUID(chunk.chunk_id).bytes
+            point = bytes.fromhex(chunk.chunk_id.replace("-", ""))
             add = self._add_parent if chunk.is_parent else self._add_chunk
             points[point] = add(document, chunk, (known or {}).get(point))
         if self._outcome.wants_sample(chunks):

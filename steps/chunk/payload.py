@@ -7,6 +7,8 @@ from feature_store.config import DOCUMENT_FIELDS
 from feature_store.points import PARENT_ROLE
 from feature_store.records import Chunk, CleanedDocument
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
 
 def make_payload(document: CleanedDocument, chunk: Chunk, chunk_text_hash: str) -> dict[str, Any]:
     """Return the payload of one chunk; fields that the document lacks are left out.
@@ -36,4 +38,4 @@ def make_payload(document: CleanedDocument, chunk: Chunk, chunk_text_hash: str) 
 
 def to_json(payload: dict[str, Any]) -> str:
     """Return the payload as JSON."""
-    return json.dumps(payload, ensure_ascii=False)
+    return _ENCODER.encode(payload)

@@ -14,6 +14,8 @@ _WHITE_SPACE = re.compile(r"\s*+")
 
 def skip_white_space(text: str, start: int) -> int:
     """Return the offset of the first character from ``start`` on that is no white space, or the text's length."""
+    if start < len(text) and not text[start].isspace():  # so it is nearly always
+        return start
     match = _WHITE_SPACE.match(text, start)
     return match.end() if match else start
 
@@ -55,8 +57,7 @@ def _splitter(separator: str, side: Literal["start", "end"]) -> "RecursiveCharac
         is_separator_regex=True,
         keep_separator=side,
         strip_whitespace=False,
-        # Every piece fits (2 of 3) and no two fit together: the splitter splits and leaves the merging to us.
-        chunk_size=3,
+        # No piece is small enough to be merged with others: the splitter splits and leaves the merging to us.
+        chunk_size=1,
         chunk_overlap=0,
-        length_function=lambda _piece: 2,
     )

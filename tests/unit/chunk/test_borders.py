@@ -1,7 +1,14 @@
-import pytest
+import re
+from itertools import accumulate, pairwise
 
-from steps.chunk.borders import Strength, find_borders
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steps.chunk.borders import _SENTENCE_END, Strength, find_borders
 from steps.chunk.outline import read_outline
+from steps.chunk.splitting import skip_white_space, split_after, split_before
+from tests.unit.chunk.nasty import FRAGMENTS, HUGE, texts
 
 
 def cuts(text, text_format="markdown"):
@@ -82,3 +89,60 @@ def test_code_is_cut_between_lines_and_better_at_definitions_of_its_language(lan
 @pytest.mark.parametrize("language", ["", "nonsense", "perl", "markdown"])
 def test_code_of_unknown_languages_is_cut_between_lines(language):
     assert ("def f():", Strength.LINE) in cuts(f"```{language}\nx = 1\ndef f():\n    pass\n```\n")
+
+
+# What ends a sentence, as it was written before a search could leap through it.
+PLAIN_SENTENCE_END = (
+    r"(?:(?<![.!?…])(?<!\b\w)(?<!\b\d\d)[.!?…]++[\"'”’»)\]*_`]*+\s++(?=[^\sa-z])"
+    r"|[。！？｡]++[」』”’）]*+\s*+"
+    r"|\n(?=[^\S\n]*+(?:[-*+•‣]|\d{1,3}[.)])[^\S\n]))"
+)
+SENTENCES = [
+    "A. B. C. ",
+    "12. Next. ",
+    "1. One",
+    " 3.\n",
+    "(See it.) Then ",
+    "end.\n\n",
+    "end:\n\n",
+    " \n \n",
+    "?!\r\n- ",
+]
+sentences = st.lists(st.sampled_from(FRAGMENTS + SENTENCES), max_size=40).map("".join)
+
+
+def sentence_ends_of_each_block(text, text_format):
+    blocks = read_outline(text, text_format).blocks
+    for block, (start, end) in zip(blocks, pairwise([*(b.start for b in blocks), len(text)]), strict=True):
+        if block.kind == "prose":
+            for length in accumulate(map(len, split_after(text[start:end], PLAIN_SENTENCE_END)[:-1])):
+                yield skip_white_space(text, start + length)
+
+
+@given(st.one_of(texts, sentences), st.sampled_from(["markdown", "text"]))
+def test_sentences_end_where_they_do_in_each_block_on_its_own(text, text_format):
+    blocks = read_outline(text, text_format).blocks
+    expected = {*sentence_ends_of_each_block(text, text_format)} - {len(text)}
+    found = {border.offset: border.strength for border in find_borders(text, blocks)}
+    assert expected <= found.keys()
+    inside_code = {offset for offset, strength in found.items() if strength < Strength.SENTENCE}
+    assert found.keys() - expected - inside_code <= {block.start for block in blocks}
+    assert all(found[offset] >= Strength.SENTENCE for offset in expected)
+
+
+@given(st.one_of(texts, sentences))
+def test_a_sentence_ends_where_it_did_before_a_search_could_leap(text):
+    assert split_after(text, _SENTENCE_END) == split_after(text, PLAIN_SENTENCE_END)
+
+
+@given(st.one_of(texts, sentences), st.sampled_from(["end", "start"]))
+def test_pieces_are_those_that_the_separators_leave(text, side):
+    ends = [getattr(match, side)() for match in re.finditer(PLAIN_SENTENCE_END, text)]
+    split = split_after if side == "end" else split_before
+    cuts = [0, *ends, len(text)]
+    assert split(text, PLAIN_SENTENCE_END) == [text[a:b] for a, b in pairwise(cuts) if b > a]
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_the_sentences_of_a_large_text_end_where_they_did(name):
+    assert split_after(HUGE[name], _SENTENCE_END) == split_after(HUGE[name], PLAIN_SENTENCE_END)

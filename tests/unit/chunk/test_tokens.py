@@ -1,4 +1,5 @@
 import json
+import pickle
 import random
 
 import pytest
@@ -17,6 +18,7 @@ from feature_store.index_config import (
 )
 from steps.chunk.strategies import CHUNKERS
 from steps.chunk.tokens import TokenRuler, WordTokens, measure_tokens, tokens_of
+from tests.stand_in import HashEncoder
 from tests.unit.chunk.nasty import HUGE, texts
 
 
@@ -97,6 +99,39 @@ def test_a_document_of_words_is_tokenised_once(wordpiece, make_document):
     chunking = STRATEGIES[2]
     CHUNKERS[chunking.strategy](make_document(text), chunking, WordTokens(tokens), 60)
     assert sum(asked) <= len(text)
+
+
+@given(st.lists(texts, max_size=4), st.integers(0, 100))
+def test_the_tokens_of_known_words_are_those_of_the_text(wordpiece, parts, most_characters):
+    stand_in = HashEncoder().token_spans
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steps.chunk.tokens._KNOWN_CHARACTERS", most_characters)
+        for tokens in (wordpiece, stand_in):
+            learning = WordTokens(tokens)
+            for text in parts:
+                assert measure_tokens(text, learning).starts == measure_tokens(text, tokens).starts
+
+
+def test_a_word_is_tokenised_when_it_is_first_met(words):
+    asked = []
+
+    def tokens(text):
+        asked.append(text)
+        return words(text)
+
+    learning = WordTokens(tokens)
+    measure_tokens("stone and river", learning)
+    measure_tokens("river and\tbridge", learning)
+    assert asked == ["and river stone", "bridge"]
+
+
+def test_a_process_is_sent_the_tokenizer_without_what_it_learned():
+    learning = WordTokens(HashEncoder().token_spans)
+    before = len(pickle.dumps(learning))
+    measure_tokens("stone and river", learning)
+    sent = pickle.dumps(learning)
+    assert len(sent) == before
+    assert measure_tokens("a stone", pickle.loads(sent)).starts == [0, 2]
 
 
 @pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x85", "\x00"])
