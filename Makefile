@@ -93,6 +93,15 @@ bench-export: $(INSTALLED) ## Measure what an export costs, and that its memory 
 bench-retrieval: $(INSTALLED) ## Measure how good the indexes are at finding: DATA=folder, FORMAT=spans or beir
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.retrieval --data $(DATA) --format $(or $(FORMAT),spans)
 
+REFERENCES := feature_store/encoders/reference_vectors
+.PHONY: reference-vectors
+reference-vectors: $(INSTALLED) ## Make the packaged model's check vectors anew, after an upgrade of sentence-transformers
+	rm -rf $(REFERENCES) .reference-vectors
+	HF_HUB_OFFLINE=1 XDG_CACHE_HOME=.reference-vectors $(BIN)/python -c \
+		"from feature_store import encoders, index_config; encoders.load_encoder(index_config.EncoderConfig()).load()"
+	mv .reference-vectors/rag-feature-pipeline/models $(REFERENCES)
+	rm -r .reference-vectors
+
 .PHONY: lock
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --no-header \

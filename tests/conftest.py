@@ -23,6 +23,7 @@ os.environ.update(
         "RAY_AUTH_TOKEN": secrets.token_hex(),
         "RAY_USAGE_STATS_ENABLED": "0",
         "TOKENIZERS_PARALLELISM": "false",
+        "XDG_CACHE_HOME": str(_ISOLATED / "cache"),
         "ZENML_CUSTOM_SOURCE_ROOT": str(Path(__file__).resolve().parents[1]),  # a worker of pytest has no main module
         "ZENML_CONFIG_PATH": str(_ISOLATED / "zenml"),
         "ZENML_LOCAL_STORES_PATH": str(_ISOLATED / "stores"),

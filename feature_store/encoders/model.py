@@ -23,12 +23,15 @@ from feature_store.encoders.description import (
     TokenSpans,
     cannot_be_loaded,
     check_same,
+    describe_files,
     describe_model,
     read_tokenizer,
+    spans_of,
 )
 from feature_store.encoders.files import location_of
 from feature_store.encoders.operations import Dimensions, floating_point_operations
 from feature_store.encoders.precision import CHECK_TEXTS, LEAST_COSINE, choose_precision, worst_cosine
+from feature_store.encoders.references import keep_reference, recall_reference
 from feature_store.errors import ConfigurationError, TerminalError
 from feature_store.index_config import EncoderConfig
 
@@ -150,19 +153,51 @@ class LoadedModel:
 def load_model(config: EncoderConfig, plain: PlainModel | None, expected: Description | None) -> LoadedModel:
     """Load a model, check it against its description, and choose how to embed with it.
 
+    A plain model that sentence-transformers has loaded before, with the same files, is read from them without it.
+
     Raises:
         ConfigurationError: if it cannot be loaded, or is not made for text.
         TerminalError: if it is not the model that was described, or no way of embedding gives its vectors.
     """
+    if plain is not None and expected is not None:
+        known = _load_known(config, plain, expected)
+        if known is not None:
+            return known
     location = str(plain.folder) if plain is not None else location_of(config)
     precise = _load(config, location, "float32")
     description = describe_model(config, precise)
     if expected is not None:
         check_same(description, expected)
+    reference = _reference(precise, description)
     if plain is not None:
         _check_tokenizer(precise, plain)
-    path = choose_path(description, _reference(precise, description), _paths(config, plain, location, precise))
+        keep_reference(description.fingerprint, reference)
+    path = choose_path(description, reference, _paths(config, plain, location, precise))
     return LoadedModel(description, path, _spans(precise.tokenizer))
+
+
+def _load_known(config: EncoderConfig, plain: PlainModel, expected: Description) -> LoadedModel | None:
+    """Load a model whose vectors of the check texts are kept; None where they are not, or not those of its weights."""
+    reference = recall_reference(expected.fingerprint, expected.dimension)
+    if reference is None or _has_accelerator():
+        return None
+    from feature_store.encoders.saved import read_bert
+
+    check_same(describe_files(config, plain), expected)
+    bert = read_bert(plain.folder)
+    precision = choose_precision(config)
+    if bert is None or precision == "float16":
+        return None
+    path = PackedPath(bert, plain, config, precision)
+    cosine = worst_cosine(path.embed(CHECK_TEXTS, expected.document_prompt, Work()), reference)
+    # A model that falls short is loaded the long way, which finds another path and says so.
+    return LoadedModel(expected, path, spans_of(read_tokenizer(plain.folder))) if cosine >= LEAST_COSINE else None
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def choose_path(description: Description, reference: Vectors, paths: Iterator[Path]) -> Path:

@@ -110,14 +110,18 @@ class PackedBert:
 
 def can_be_packed(bert: Any) -> bool:
     """Return whether a model of transformers is a BERT as this module knows it."""
-    config = bert.config
+    kind = type(bert)
+    is_bert = (kind.__module__, kind.__name__) == ("transformers.models.bert.modeling_bert", "BertModel")
+    return is_bert and has_known_arithmetic(bert.config)
+
+
+def has_known_arithmetic(config: Any) -> bool:
+    """Return whether a BERT with this configuration, of transformers or read from its file, computes as here."""
     return (
-        type(bert).__name__ == "BertModel"
-        and type(bert).__module__ == "transformers.models.bert.modeling_bert"
-        and config.hidden_act == "gelu"
+        config.hidden_act == "gelu"
         and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
-        and not config.is_decoder
-        and not config.add_cross_attention
+        and not getattr(config, "is_decoder", False)
+        and not getattr(config, "add_cross_attention", False)
     )
 
 
