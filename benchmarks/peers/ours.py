@@ -27,7 +27,7 @@ from tests.flow import Flow
 from tests.stand_in import HashEncoder
 from warehouse.connection import open_warehouse
 
-NEEDED = ("steps.clean.clean", "py3langid.langid", "qdrant_edge")
+NEEDED = ("steps.clean.clean", "qdrant_edge")
 WINDOW = 200  # tokens
 CATEGORY = {"name": "documents", "collection": "documents", "text": "text", "format": "text"}
 
@@ -71,6 +71,7 @@ def main() -> None:
     if not work.imports_late:
         for name in NEEDED:
             importlib.import_module(name)
+        load_cleaning()
     config = configuration(capture)
     with (
         open_warehouse(Settings(data_dir=work.documents, _env_file=None)) as database,
@@ -98,6 +99,14 @@ def configuration(capture: str) -> PipelineConfig:
     }
     category = {**CATEGORY, "capture": capture}
     return validate_parameters({"categories": [category], "indexes": [index]}, "the benchmark")
+
+
+def load_cleaning() -> None:
+    """Have the libraries that clean, and the model that tells languages apart, loaded before the work begins."""
+    from steps.clean.metadata import detect_language
+    from steps.clean.text import clean_text
+
+    detect_language(clean_text("A text of more than twenty letters."))
 
 
 def load_model(config: PipelineConfig) -> None:
