@@ -1,11 +1,13 @@
 """The fields of a payload that Qdrant indexes, so that a filter may name them, and what their values are."""
 
 from collections.abc import Iterable
-
-from qdrant_client import models
+from typing import TYPE_CHECKING
 
 from feature_store.config import CategoryConfig, PayloadType
 from feature_store.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from qdrant_client import models
 
 _FIELDS: dict[str, PayloadType] = {
     "document_id": "keyword",
@@ -24,13 +26,6 @@ _FIELDS: dict[str, PayloadType] = {
     "size": "integer",
     "parent_id": "keyword",
     "role": "keyword",
-}
-_SCHEMA_TYPES: dict[PayloadType, models.PayloadSchemaType] = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "integer": models.PayloadSchemaType.INTEGER,
-    "float": models.PayloadSchemaType.FLOAT,
-    "bool": models.PayloadSchemaType.BOOL,
-    "datetime": models.PayloadSchemaType.DATETIME,
 }
 
 
@@ -55,6 +50,8 @@ def indexed_fields(categories: Iterable[CategoryConfig]) -> dict[str, PayloadTyp
     return fields
 
 
-def schema_type(payload_type: PayloadType) -> models.PayloadSchemaType:
+def schema_type(payload_type: PayloadType) -> "models.PayloadSchemaType":
     """Return what Qdrant calls a payload index of that type."""
-    return _SCHEMA_TYPES[payload_type]
+    from qdrant_client import models  # not at the top: whoever reads a configuration needs the names alone
+
+    return models.PayloadSchemaType(payload_type)
