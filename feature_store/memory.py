@@ -5,7 +5,6 @@ Arrow takes by default. With two arenas and the system's allocator a run of 2,00
 """
 
 import ctypes
-import ctypes.util
 import os
 import sys
 
@@ -19,7 +18,7 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 def hold_memory_low() -> None:
     """Let this process keep little of what it has freed; where the C library is another one, only Arrow's part."""
     if sys.platform == "linux":
-        library = ctypes.CDLL(ctypes.util.find_library("c"))
+        library = ctypes.CDLL(None)  # what this process has loaded: the C library is among it
         if hasattr(library, "mallopt"):
             library.mallopt(_M_ARENA_MAX, ARENAS)
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", FOR_PROCESSES["ARROW_DEFAULT_MEMORY_POOL"])

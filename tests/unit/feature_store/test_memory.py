@@ -31,6 +31,11 @@ def test_who_chose_another_pool_keeps_it(program):
     assert run(program, ARROW_DEFAULT_MEMORY_POOL=chosen) == chosen
 
 
+def test_no_process_is_started_for_it():
+    watched = "import sys; sys.addaudithook(lambda event, _: print(event) if event == 'subprocess.Popen' else None); "
+    assert run(watched + LATE) == "system"
+
+
 def environment_of_worker(name):
     import os
 
