@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from zenml.enums import ExecutionMode
+from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from feature_store import lock
@@ -29,6 +30,7 @@ from steps.extract.step import extract
 from steps.load.step import load
 from steps.preflight.step import preflight
 from steps.report.step import report
+from warehouse.keeping import kept_between_steps
 
 _GUARD = DeletionGuard()
 _NO_OPTIONS = RunOptions()
@@ -37,6 +39,10 @@ _EXECUTOR = ExecutorConfig()
 
 class CheckedPipeline(LightPipeline):
     """A pipeline that refuses a configuration file with misspelt keys, which ZenML would ignore in silence."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> PipelineRunResponse | None:
+        with kept_between_steps():
+            return super().__call__(*args, **kwargs)
 
     def with_options(self, *args: Any, **options: Any) -> Pipeline:
         if options.get("config_path") is not None:

@@ -12,6 +12,7 @@ from pymongo.errors import ConnectionFailure, InvalidName, OperationFailure, PyM
 
 from feature_store.errors import ConfigurationError, TransientError
 from feature_store.settings import Settings
+from warehouse.keeping import keep
 
 SERVER_SELECTION_MILLISECONDS = 5000
 _REASON_CHARACTERS = 200
@@ -35,6 +36,7 @@ def open_warehouse(settings: Settings) -> Iterator[Database[dict[str, Any]]]:
     # Not at the top: it needs POSIX, and a real server does not need it.
     from warehouse.embedded import HOST, embedded_server
 
+    keep(embedded_server(settings))
     with (
         embedded_server(settings) as port,
         _connected(settings, SecretStr(f"mongodb://{HOST}:{port}")) as database,

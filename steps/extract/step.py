@@ -12,6 +12,7 @@ from feature_store.store import open_feature_store
 from steps.extract.apply import CapturePolicy, capture_categories
 from steps.runtime import start_stage
 from warehouse.connection import open_warehouse
+from warehouse.keeping import let_go
 
 
 @step(enable_cache=False, output_materializers=HandleMaterializer)
@@ -25,4 +26,5 @@ def extract(
     policy = CapturePolicy(rules, deletions, options)
     with open_warehouse(settings) as database:
         raw = capture_categories(database, store, categories, policy, run_folder / "raw")
+    let_go()
     return raw.model_copy(update=meter.read())

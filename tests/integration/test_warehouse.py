@@ -27,6 +27,7 @@ from warehouse.imports.distributions import read_distributions
 from warehouse.imports.docstrings import read_docstrings
 from warehouse.imports.extended_json import read_documents
 from warehouse.imports.store import MAX_DOCUMENT_BYTES, FailedDocument, ImportCounts, store
+from warehouse.keeping import kept_between_steps, let_go
 
 PASSWORD = "S3cr3t/Pa:ss"
 USER = "secret-user"
@@ -131,6 +132,29 @@ def test_a_second_opener_uses_the_same_server_and_the_last_one_stops_it(settings
         assert other.articles.find_one() == {"_id": 1}
         second.close()
         assert eventually(lambda: refuses_connections(port))
+
+
+def test_within_a_run_the_next_opener_finds_the_same_server_until_it_is_let_go(settings):
+    with kept_between_steps():
+        with open_warehouse(settings) as database:
+            port = port_of(database)
+        assert not refuses_connections(port)
+        with open_warehouse(settings) as database:
+            assert port_of(database) == port
+        let_go()
+        assert refuses_connections(port)
+
+
+def test_a_server_that_died_between_two_steps_is_started_again(settings):
+    with kept_between_steps():
+        with open_warehouse(settings):
+            running = json.loads(embedded.server_files(settings).state.read_text())
+        os.kill(running["pid"], signal.SIGKILL)
+        assert eventually(lambda: refuses_connections(running["port"]))
+        with open_warehouse(settings) as database:
+            database.articles.insert_one({"_id": 1})
+            port = port_of(database)
+    assert refuses_connections(port)
 
 
 def test_openers_at_the_same_moment_share_one_server(settings):
