@@ -7,7 +7,6 @@ refused, 130 interrupted.
 """
 
 import errno
-import gc
 import os
 import sqlite3
 import sys
@@ -38,6 +37,7 @@ from commands import (
 from commands.shared import AsJson, Config, load_config, output, print_json, started
 from feature_store.defaults import DEFAULT_CONFIG
 from feature_store.errors import PipelineError
+from feature_store.start_up import collect_rarely, import_qdrant_client
 
 if TYPE_CHECKING:
     from warehouse.imports.docstrings import SkippedFile
@@ -121,6 +121,7 @@ def status(
         return
     pipeline_config = load_config(config)
     settings = started()
+    import_qdrant_client()
     from pipelines.status import describe_status
 
     described = describe_status(settings, pipeline_config)
@@ -218,14 +219,10 @@ def dashboard(port: Annotated[int, typer.Option(help="Port of the local dashboar
     open_dashboard(port)
 
 
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""Imports make objects that stay: looking through them at every 700 takes a fifth of the start."""
-
-
 def main() -> None:
     """Run the command line; an expected failure is one message on stderr and an exit code that means something."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    collect_rarely()
     try:
         application()
     except PipelineError as error:

@@ -6,6 +6,10 @@ ZenML takes a pipeline by its source, and a source without a dot must itself be 
 import sys
 
 from feature_store.defaults import DEFAULT_CONFIG
-from pipelines.feature import feature_pipeline
+from feature_store.start_up import collect_rarely, import_qdrant_client
+
+collect_rarely()
+import_qdrant_client()
+from pipelines.feature import feature_pipeline  # noqa: E402
 
 sys.modules[__name__] = feature_pipeline.with_options(config_path=str(DEFAULT_CONFIG))  # type: ignore[assignment]

@@ -32,6 +32,7 @@ from feature_store.index_config import (
 )
 from feature_store.local_qdrant import open_local_qdrant
 from feature_store.settings import Settings
+from feature_store.start_up import build_qdrant_models
 from feature_store.versions import Version
 
 DENSE = "dense"
@@ -371,6 +372,7 @@ def count_points(client: QdrantClient, collection: str) -> int:
 def _connected(settings: Settings) -> QdrantClient:
     if settings.qdrant_url is None:
         return _local(settings)
+    build_qdrant_models()
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     with warnings.catch_warnings():
         # A key over plain http is the operator's choice, as inside a compose network.

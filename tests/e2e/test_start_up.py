@@ -11,6 +11,24 @@ from tests.e2e.installation import Installation
 from tests.support import REPOSITORY, fill_warehouse, make_notes
 
 NOTES = 5
+RUNS = [("feature-pipeline", "run"), ("zenml", "pipeline", "run", "feature_pipeline")]
+WATCHED = """
+import gc, sys
+processes = []
+sys.addaudithook(lambda event, given: processes.append(str(given)) if event == "subprocess.Popen" else None)
+if sys.argv[1] == "zenml":
+    from zenml.cli.cli import cli as main
+else:
+    from cli import main
+sys.argv = sys.argv[1:]
+try:
+    main()
+except SystemExit as left:
+    assert not left.code
+from qdrant_client.http import models
+print("models:", models.Filter.__pydantic_complete__, "garbage:", gc.get_threshold()[0])
+print("servers:", sum("embedded_process.py" in given for given in processes))
+"""
 LOADED = re.compile(r"^import time:\s+\d+ \|\s+\d+ \|\s+([\w.]+)$", re.MULTILINE)
 MODELS = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "numba", "datasets", "accelerate"}
 CLEANERS = {"unstructured", "trafilatura", "bs4", "docutils", "ftfy", "langchain_text_splitters", "pandera"}
@@ -52,6 +70,16 @@ def imports_of(installation: Installation, *command: str) -> set[str]:
     return loaded(output)
 
 
+def watched(installation: Installation, *command: str) -> str:
+    """Execute a command; return its output and, below it, what was built and how many servers it started."""
+    program = installation.folder / "watched.py"
+    program.write_text(WATCHED, encoding="utf-8")
+    root = {"ZENML_CUSTOM_SOURCE_ROOT": str(REPOSITORY)}
+    code, output = installation.execute("python", str(program), *command, "-c", str(installation.config), **root)
+    assert code == 0, output[-5000:]
+    return output
+
+
 def test_help_needs_no_more_than_typer_and_rich() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "cli", "--help"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -71,6 +99,26 @@ def test_status_reads_table_and_index_without_zenml_warehouse_and_model(installa
     assert imported & {"zenml", "pymongo", *MODELS, *CLEANERS, *CLUSTER} == set()
 
 
+def test_status_builds_no_validators_of_qdrant(installation: Installation) -> None:
+    assert "models: False garbage: 50000" in watched(installation, "feature-pipeline", "status")
+
+
+@pytest.mark.parametrize("command", RUNS, ids=["feature-pipeline", "zenml"])
+def test_a_run_without_changes_builds_no_validators_of_qdrant_and_starts_one_server(
+    command: tuple[str, ...], installation: Installation
+) -> None:
+    shown = watched(installation, *command)
+    assert "models: False garbage: 50000" in shown
+    assert "servers: 1" in shown
+
+
+def test_a_configuration_is_read_without_the_store_and_qdrant() -> None:
+    program = "from feature_store import config, defaults; config.load_config(defaults.DEFAULT_CONFIG)"
+    command = [sys.executable, "-X", "importtime", "-c", program]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert loaded(done.stderr) & {*STORES, *MODELS, *CLEANERS, *CLUSTER} == set()
+
+
 def test_versions_are_listed_without_zenml_warehouse_and_model(installation: Installation) -> None:
     code, output = installation.execute("feature-pipeline", "versions", PYTHONPROFILEIMPORTTIME="1")
     assert code == 0, output[-5000:]
@@ -79,11 +127,7 @@ def test_versions_are_listed_without_zenml_warehouse_and_model(installation: Ins
     assert imported & {"zenml", "pymongo", *MODELS, *CLEANERS, *CLUSTER} == set()
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("feature-pipeline", "run"), ("zenml", "pipeline", "run", "feature_pipeline")],
-    ids=["feature-pipeline", "zenml"],
-)
+@pytest.mark.parametrize("command", RUNS, ids=["feature-pipeline", "zenml"])
 def test_a_run_without_changes_loads_no_model_no_cleaner_and_no_integration(
     command: tuple[str, ...], installation: Installation
 ) -> None:
