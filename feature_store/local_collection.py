@@ -85,7 +85,6 @@ class LazyCollection(LocalCollection):
         is_page = scroll_filter is None and order_by is None and (ids_alone or limit <= IDS_FROM_ROWS)
         with self.loading:
             if is_page and _has_plain_rows(self):
-                LocalCollection._validate_with_payload(with_payload)  # noqa: SLF001
                 ids = local_rows.sorted_ids(_storage(self), offset)
                 page, following = ids[:limit], ids[limit] if len(ids) > limit else None
                 if ids_alone:

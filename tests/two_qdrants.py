@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
 C = "c"
-IDS = [str(uuid.UUID(int=number << 64 | number)) for number in range(1, 9)]
-ABSENT = str(uuid.UUID(int=99))
+IDS = [str(uuid.UUID(int=number << 64 | number)) for number in range(0xA1, 0xA9)]
+ABSENT = str(uuid.UUID(int=0xFF))
 VECTORS = [[1.0, 0.5, 0.25], [0.1, -0.2, 0.3], [0.0, 0.0, 0.0], np.array([0.3, 0.1, -0.7], np.float32)]
 
 

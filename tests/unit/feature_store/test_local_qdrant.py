@@ -3,6 +3,7 @@
 import gc
 import shutil
 import sqlite3
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -56,9 +57,11 @@ LIGHT = [
     retrieve(IDS[:3], True, True),
     retrieve([ABSENT, IDS[1], IDS[1]], ["number"], ["bm25"]),
     retrieve([IDS[1], ABSENT, IDS[0].upper(), IDS[1]], False, False),
+    retrieve(IDS[:3], False, True),
     scroll(3, None, True, True),
+    scroll(3, None, False, True),
     scroll(2, IDS[1], False, False),
-    scroll(2, ABSENT.upper(), ["number"], False),
+    scroll(2, IDS[1].upper(), ["number"], False),
     scroll(9, 7, False, False),  # a number comes before every other id
     scroll(3, None, "text", False),
 ]
@@ -151,6 +154,24 @@ def test_it_answers_as_the_plain_client_does(tmp_path_factory, numbers, sequence
 @pytest.mark.parametrize("operation", [*LIGHT, *WRITES])
 def test_what_a_load_asks_loads_no_points(lazy, operation):
     answer(operation, lazy)
+    assert kind_of(lazy) is LazyCollection
+
+
+@pytest.mark.parametrize("operation", LIGHT)
+def test_each_question_of_a_load_is_answered_as_by_the_plain_client(folder, tmp_path, operation):
+    shutil.copytree(folder, tmp_path / "copy")
+    with closing(open_plain(folder)) as plain, closing(open_local_qdrant(tmp_path / "copy")) as lazy:
+        assert answer(operation, lazy) == answer(operation, plain)
+
+
+def test_pages_of_points_that_are_not_loaded_follow_each_other_in_the_order_of_ids(lazy):
+    ids = sorted([*(str(uuid.UUID(int=number**25)) for number in range(2, 30)), *IDS[:5]])
+    lazy.upsert(C, [models.PointStruct(id=one, vector={}, payload={}) for one in ids])
+    pages, offset = [], None
+    while not pages or offset is not None:
+        records, offset = lazy.scroll(C, limit=7, offset=offset)
+        pages.append([record.id for record in records])
+    assert pages == [ids[start : start + 7] for start in range(0, len(ids), 7)]
     assert kind_of(lazy) is LazyCollection
 
 
