@@ -3,9 +3,10 @@
 Run by ``make bench-start-up``; writes ``benchmarks/results/start_up.json``. On an installation of its own with the
 docstrings of one package, or on a copy of a data folder (``--data data``, as `make run` fills it) with the default
 configuration. The commands take turns, so that a busy machine is busy for all of them; of each the quickest counts, and
-beside its seconds those of the processor. Two rows are not ours: importing the `zenml` command, which every run does
-first, and a pipeline of as many steps that do nothing, which is what ZenML itself takes for a run. The goals are of
-speed: none decides the exit code.
+beside its seconds those of the processor. Four rows are not ours: importing the `zenml` command, which every run does
+first; listing the pipelines, which opens ZenML's store besides; and a pipeline of as many steps that do nothing, plain
+and without ZenML's integrations, as ours are run: that is what ZenML itself takes. The goals are of speed: none decides
+the exit code.
 """
 
 import argparse
@@ -30,25 +31,30 @@ STATUS_GOAL = 2.0
 RUN_GOAL = 2.0  # beyond the import of the bare command
 
 IMPORT = "import of zenml's command"
+LIST = "zenml pipeline list"
 EMPTY_STEPS = "zenml pipeline run, empty steps"
+LIGHT_STEPS = "zenml pipeline run, empty steps without integrations"
 HELP = "feature-pipeline --help"
 RUN_HELP = "feature-pipeline run --help"
 STATUS = "feature-pipeline status"
 RUN = "feature-pipeline run"
 ZENML_RUN = "zenml pipeline run feature_pipeline"
 EMPTY_PIPELINE = """
+from pipelines.light import LightPipeline
 from zenml import pipeline, step
 
 @step(enable_cache=False)
 def nothing() -> int:
     return 1
 
-@pipeline(name="empty", enable_cache=False)
-def empty() -> None:
+def run_steps() -> None:
     before = []
     for number in range(8):
         nothing(id=f"nothing_{number}", after=before)
         before = [f"nothing_{number}"]
+
+empty = pipeline(name="empty", enable_cache=False)(run_steps)
+light = LightPipeline(name="light", entrypoint=run_steps, enable_cache=False)
 """
 
 
@@ -132,12 +138,14 @@ def measure(installation: Installation, starts: int) -> dict[str, Start]:
         STATUS: ("feature-pipeline", "status"),
         RUN: ("feature-pipeline", "run"),
         ZENML_RUN: ("zenml", "pipeline", "run", "feature_pipeline"),
+        LIST: ("zenml", "pipeline", "list"),
         EMPTY_STEPS: ("zenml", "pipeline", "run", "empty_pipeline.empty"),
+        LIGHT_STEPS: ("zenml", "pipeline", "run", "empty_pipeline.light"),
     }
     quickest: dict[str, Start] = {}
     for _ in range(starts):
         for name, command in commands.items():
-            cwd = installation.folder / "empty" if name == EMPTY_STEPS else REPOSITORY
+            cwd = installation.folder / "empty" if name in {EMPTY_STEPS, LIGHT_STEPS} else REPOSITORY
             seconds, processor = installation.execute(*command, cwd=cwd)
             best = quickest.setdefault(name, Start(name, seconds, processor, starts))
             best.seconds = round(min(best.seconds, seconds), 3)
