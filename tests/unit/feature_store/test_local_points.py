@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from qdrant_client import models
+from qdrant_client.embed.type_inspector import Inspector
 from qdrant_client.local.local_collection import LocalCollection
 
 from feature_store.local_collection import LazyCollection
@@ -50,6 +51,7 @@ REFUSED = {
     "a list that is too short": of(payload={}, dense=[1.0]),
     "a vector of vectors": of(payload={}, dense=np.ones((1, 3), np.float32)),
     "a vector with no number in it": of(payload={}, dense=np.array([1, NOT_A_NUMBER, 1], np.float32)),
+    "an array of texts": of(payload={}, dense=np.array(["a", "b", "c"])),
     "an index twice": of(payload={}, bm25=sparse([3, 3], [0.5, 0.5])),
     "more indices than weights": of(payload={}, bm25=sparse([3, 4], [0.5])),
     "a weight that is no number": of(payload={}, bm25=sparse([3, 4], [0.5, NOT_A_NUMBER])),
@@ -110,6 +112,16 @@ def test_a_well_formed_point_is_not_copied(opened, monkeypatch):
     opened[1].upsert(C, [WELL_FORMED])
     with pytest.raises(AssertionError):
         opened[1].upsert(C, [CHANGED["indices out of order"]])
+
+
+def test_nothing_looks_for_texts_that_the_client_should_embed(opened, monkeypatch):
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(Inspector, "inspect", fail)
+    opened[1].upsert(C, [WELL_FORMED])
+    with pytest.raises(AssertionError):
+        opened[0].upsert(C, [WELL_FORMED])
 
 
 def test_columns_of_points_are_stored_as_the_plain_client_stores_them(opened, tmp_path):
