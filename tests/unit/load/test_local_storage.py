@@ -103,6 +103,9 @@ def test_points_whose_collection_is_not_loaded_reach_the_disk_with_the_request_t
             assert (lazy.count("c").count, on_disk()) == (6, 8)
             assert type(lazy._client.collections["c"]) is LazyCollection
         assert on_disk() == 6
+        with flushed_once(lazy, "c"):
+            put_those(ids[:2])
+            assert on_disk() == 6  # what an earlier load wrote does not count
         put_those(ids)
         assert on_disk() == 8
 
