@@ -1,9 +1,9 @@
 """Cuts a document, or a stretch of it, into windows of tokens, and counts what the encoder will truly see."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import repeat
 from typing import NamedTuple
 
 from feature_store.encoders import TokenSpans
@@ -28,6 +28,8 @@ class Prefix:
     text: str = ""
     token_count: int = 0
 
+
+_NO_PREFIX = Prefix()
 
 PrefixFor = Callable[[tuple[str, ...]], Prefix]
 """Gives the prefix of the chunks below a heading path."""
@@ -59,7 +61,7 @@ class Window(NamedTuple):
 
 def no_prefix(_path: tuple[str, ...]) -> Prefix:
     """Return the empty prefix."""
-    return Prefix()
+    return _NO_PREFIX
 
 
 def cut_windows(
@@ -96,6 +98,8 @@ def cut_windows(
 
 def prefixes(document: CleanedDocument, tokens: TokenSpans, limit: int, *, heading_prefix: bool) -> PrefixFor:
     """Return a function that gives the prefix of a heading path; its outermost parts go until it fits."""
+    if not heading_prefix:
+        return no_prefix
     title = " ".join((document.title or "").split())
 
     @cache
@@ -109,20 +113,26 @@ def prefixes(document: CleanedDocument, tokens: TokenSpans, limit: int, *, headi
                 return Prefix(f"{text}\n\n", token_count)
         return Prefix()
 
-    return prefix_for if heading_prefix else no_prefix
+    return prefix_for
 
 
 def name_chunks(
-    document: CleanedDocument, layout: Layout, windows: Iterable[Window], kind: str = "", size: int | None = None
+    document: CleanedDocument,
+    layout: Layout,
+    windows: Iterable[Window],
+    kind: str = "",
+    size: int | None = None,
+    parent_ids: Iterable[str | None] = repeat(None),
 ) -> list[Chunk]:
     """Return the windows as chunks with their ids; ``kind`` tells them apart from others of the same texts."""
-    occurrences: Counter[str] = Counter()
+    occurrences: dict[str, int] = {}
     chunks = []
-    for position, window in enumerate(windows):
+    for position, (window, parent_id) in enumerate(zip(windows, parent_ids, strict=False)):
         embedded_hash = text_hash(window.embedded_text)
+        occurrence = occurrences.get(embedded_hash, 0)
         chunks.append(
             Chunk(
-                chunk_id=chunk_id(document.document_id, embedded_hash, occurrences[embedded_hash], kind),
+                chunk_id=chunk_id(document.document_id, embedded_hash, occurrence, kind),
                 document_id=document.document_id,
                 position=position,
                 start=window.start,
@@ -132,9 +142,10 @@ def name_chunks(
                 heading_path=layout.section_at(window.start).path,
                 token_count=window.token_count,
                 size=size,
+                parent_id=parent_id,
             )
         )
-        occurrences[embedded_hash] += 1
+        occurrences[embedded_hash] = occurrence + 1
     return chunks
 
 
@@ -159,16 +170,17 @@ def _fitting_window(
         if start < body and not layout.is_between_words(end):
             return None
         text = layout.text[start:end].rstrip()
+        last = start + len(text)
         embedded_text = prefix.text + text
-        if layout.ruler.separates(layout.text, start, start + len(text)):
-            count = layout.ruler.count(start, start + len(text))
+        if layout.ruler.separates(layout.text, start, last):
+            count = layout.ruler.count(start, last)
             if count <= capacity:
-                return Window(start, start + len(text), embedded_text, prefix.token_count + count)
+                return Window(start, last, embedded_text, prefix.token_count + count)
         spans = tokens(text)
         token_count = len(tokens(embedded_text)) if prefix.text else len(spans)
         surplus = max(len(spans) - limits.window, token_count - limits.embedded)
         if surplus <= 0:
-            return Window(start, start + len(text), embedded_text, token_count)
+            return Window(start, last, embedded_text, token_count)
         kept = len(spans) - surplus
         reach = min(end - 1, start + spans[kept][0] if kept > 0 else start)
     return None

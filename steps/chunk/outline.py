@@ -7,6 +7,7 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
 from feature_store.records import TextFormat
@@ -28,6 +29,8 @@ _LEAF_KINDS: dict[str, BlockKind] = {
 _LINE_END = re.compile(r"\r\n?|\n")
 _BLANK_LINES = r"\n(?:[^\S\n]*+\n)++"
 _HEADING_CHARACTERS = 200
+# What a line begins with that is more than a line of a paragraph, or makes more of the line before it.
+_BEGINNINGS = frozenset("#>*-+_=`~<[|:0123456789")
 
 
 class Block(NamedTuple):
@@ -85,7 +88,7 @@ def _read_plain_text(text: str) -> Outline:
 
 
 def _read_markdown(text: str) -> Outline:
-    line_starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+    line_starts = [0, *map(re.Match.end, _LINE_END.finditer(text))]
     references: dict[str, object] = {}
     tokens = _block_parser().parse(text, references)
     blocks = [Block(skip_white_space(text, 0), "prose")]
@@ -95,18 +98,17 @@ def _read_markdown(text: str) -> Outline:
     for index, token in enumerate(tokens):
         if token.map is None:
             continue
-        start = skip_white_space(text, line_starts[token.map[0]])
         if token.level == 0:
             top_line = token.map[0]
         if token.level == 0 and token.type == "heading_open":
-            level = int(token.tag[1])
+            start, level = skip_white_space(text, line_starts[top_line]), int(token.tag[1])
             name = _plain_text(tokens[index + 1].content, references)
             headings = [*(heading for heading in headings if heading[0] < level), (level, name)]
             sections.append(Section(start, tuple(name for _, name in headings if name)))
             blocks.append(Block(start, "heading", level))
-        elif token.type in _LEAF_KINDS:
-            nested = token.map[0] != top_line
-            blocks.append(Block(start, _LEAF_KINDS[token.type], nested=nested, language=_language(token)))
+        elif kind := _LEAF_KINDS.get(token.type):
+            start, nested = skip_white_space(text, line_starts[token.map[0]]), token.map[0] != top_line
+            blocks.append(Block(start, kind, nested=nested, language=_language(token)))
     return Outline(blocks, sections)
 
 
@@ -117,7 +119,25 @@ _OUTLINES = {"text": _read_plain_text, "markdown": _read_markdown}
 def _block_parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark").enable("table")
     parser.core.ruler.enableOnly(["normalize", "block"])
+    parser.block.ruler.before("table", "evident_paragraph", _read_evident_paragraph)
     return parser
+
+
+def _read_evident_paragraph(state: StateBlock, start_line: int, _end_line: int, _silent: bool) -> bool:  # noqa: FBT001
+    """Read a paragraph whose lines can be nothing else, as a block rule of markdown-it does; return whether it is one.
+
+    All other rules would be asked for each of the lines, which takes most of the time for ordinary text.
+    """
+    if state.is_code_block(start_line):
+        return False
+    line = start_line
+    while line < state.lineMax and not state.isEmpty(line):
+        if state.src[state.bMarks[line] + state.tShift[line]] in _BEGINNINGS:
+            return False
+        line += 1
+    state.line = line
+    state.push("paragraph_open", "p", 0).map = [start_line, line]  # with nothing in it, so nothing closes it
+    return True
 
 
 @cache
@@ -130,6 +150,8 @@ def _language(token: Token) -> str:
 
 
 def _plain_text(heading: str, references: dict[str, object]) -> str:
+    if heading[:_HEADING_CHARACTERS].replace(" ", "").isalnum():  # nothing in it means anything to Markdown
+        return " ".join(heading[:_HEADING_CHARACTERS].split())
     # A cut heading keeps the path short, and the inline parser quick on hostile text.
     tokens = _inline_parser().parseInline(heading[:_HEADING_CHARACTERS], references)
     return " ".join("".join(_texts(tokens)).split())

@@ -35,9 +35,8 @@ def chunk_into_families(
     limits = Limits.of(chunking.child, limit)
     prefix_for = prefixes(document, tokens, limit, heading_prefix=chunking.heading_prefix)
     cut = list(_children(document, layout, parents, limits, tokens, prefix_for))
-    children = name_chunks(document, layout, (window for _, window in cut))
-    owned = (replace(child, parent_id=parent.chunk_id) for child, (parent, _) in zip(children, cut, strict=True))
-    return [*parents, *owned]
+    parent_ids = [parent.chunk_id for parent, _ in cut]
+    return [*parents, *name_chunks(document, layout, (window for _, window in cut), parent_ids=parent_ids)]
 
 
 def check_families(document: CleanedDocument, chunks: Sequence[Chunk], chunking: SmallToBigConfig, limit: int) -> None:

@@ -1,7 +1,12 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
+from steps.chunk import outline
 from steps.chunk.outline import read_outline
 from steps.chunk.splitting import skip_white_space, split_after, split_before
+from tests.unit.chunk.nasty import texts
 
 
 def sections(text):
@@ -114,3 +119,45 @@ def test_splitting_loses_nothing_and_puts_the_separator_where_it_is_asked():
 def test_white_space_is_skipped_up_to_the_end():
     assert skip_white_space(" \u2028x ", 0) == 2
     assert skip_white_space("x  ", 1) == 3
+
+
+def outline_by_commonmark_alone(text):
+    """Read an outline with markdown-it's own rules for all blocks and all headings."""
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+
+    def plain_text(heading, references):
+        return " ".join(
+            "".join(outline._texts(MarkdownIt("commonmark").parseInline(heading[:200], references))).split()
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outline, "_block_parser", lambda: parser)
+        patch.setattr(outline, "_plain_text", plain_text)
+        return read_outline(text, "markdown")
+
+
+INDENTS = ["", "", " ", "  ", "    ", "\t", "> ", ">", "- ", "1. ", "10) ", "* ", "\u00a0", "- > ", "  - "]
+LINES = [
+    "", "", "words", "Some words.", "(more)", "`code` first", "'quoted'", "\\# escaped", "é", "語", "===", "---", "--",
+    "-", "- item", "+ item", "2. item", "2016 was", "1.", "# Heading", "# A *b* c", "#hash", "####### seven", "```",
+    "~~~", "```py", "| a | b |", "a | b", "|---|---|", "--- | ---", ":-: | -", ":--", "<div>", "</div>", "<!-- note",
+    "-->", "<b>word", "[ref]: /place", "[ref]: ", "'title'", "[ref]", "***", "_ _ _", "> quoted", "&amp;", "!", "Tail ",
+    "x\\",
+]  # fmt: skip
+lines = st.lists(
+    st.tuples(st.lists(st.sampled_from(INDENTS), max_size=2).map("".join), st.sampled_from(LINES)), max_size=14
+).map(lambda pairs: "\n".join(indent + line for indent, line in pairs))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(lines, texts))
+def test_evident_paragraphs_and_headings_are_those_of_commonmark(text):
+    assert read_outline(text, "markdown") == outline_by_commonmark_alone(text)
+
+
+@pytest.mark.parametrize("beginning", sorted(set(map(chr, range(33, 127))) | set("é語\u00a0…“•–١")))
+def test_whatever_a_line_begins_with_the_outline_is_that_of_commonmark(beginning):
+    for line in (beginning, beginning + " b", beginning * 3, beginning + "-|", beginning + "1. c"):
+        for text in (line, f"One\n{line}\ntwo\n\nthree", f"- one\n  {line}\n\n  two", f"{line}\n{line}\n\n{line}"):
+            assert read_outline(text, "markdown") == outline_by_commonmark_alone(text)

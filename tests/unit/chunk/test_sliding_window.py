@@ -229,3 +229,9 @@ def test_broken_coverage_is_an_error_that_names_the_document(chunk, make_documen
     check_coverage(document, chunks, limit=40)
     with pytest.raises(TerminalError, match=f"document-1.*{problem}"):
         check_coverage(document, damage(chunks), limit=40)
+
+
+def test_a_long_end_of_characters_without_tokens_is_cut_too(wordpiece, make_document):
+    text = "Some words here. " * 20 + "\u200b " * 300
+    document, chunking = make_document(text, "text"), SlidingWindowConfig(window=8, overlap=0)
+    check_coverage(document, chunk_document(document, chunking, wordpiece, 254), 254)
