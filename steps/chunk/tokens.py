@@ -64,7 +64,7 @@ MAX_CHARACTERS_PER_TOKEN = 16
 """WordPiece makes one [UNK] of a word of any length: a window of n tokens holds at most n times as many characters."""
 
 _PART_CHARACTERS = 4_000
-_KNOWN_CHARACTERS = 500_000  # of words; some 15 MB with all that is kept of them
+_KNOWN_CHARACTERS = 500_000  # of words; some 7 MB with all that is kept of them
 _SPACE = re.compile(r"\s")
 _SEPARATORS = " \t\n\r"
 _JOINING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # white space to Python, nothing at all to BERT
