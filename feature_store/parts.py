@@ -44,12 +44,12 @@ def write_part(folder: Folder, name: str, number: int, table: pa.Table) -> Part:
     if isinstance(part, Path):
         part.parent.mkdir(parents=True, exist_ok=True)
         unfinished = part.with_suffix(".unfinished")
-        pq.write_table(table, unfinished, compression="zstd")
+        _write_table(table, unfinished)
         unfinished.replace(part)
         return part
     # Whole and in one call: closing a remote file after an error would keep its beginning.
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
+    _write_table(table, buffer)
     _put(part, buffer.getvalue().to_pybytes())
     return part
 
@@ -208,6 +208,11 @@ def _put(place: "UPath", content: bytes) -> None:
         if place.protocol not in _OBJECT_STORES:  # these have no folders; s3fs would make a missing bucket
             place.fs.makedirs(place.parent.path, exist_ok=True)
         place.fs.pipe_file(place.path, content)
+
+
+def _write_table(table: pa.Table, file: Any) -> None:
+    # Hashes, texts and vectors hardly repeat: looking for what does takes four times as long, and more room.
+    pq.write_table(table, file, compression="zstd", use_dictionary=False)
 
 
 def _rows_in(part: Part) -> int:

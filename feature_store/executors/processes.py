@@ -18,11 +18,12 @@ from feature_store.memory import FOR_PROCESSES
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
 
-SECONDS_HERE = 2.0
+SECONDS_HERE = 4.0
 """Time spent on items in this process before others are started.
 
-About what it costs to start them and to import the stage there. Nobody knows how much is left; to go on alone for as
-long as starting costs loses at most as much again, whatever comes (the ski-rental argument).
+About what it costs to start two and to import the stage there: two seconds of processor time each. Nobody knows how
+much is left; to go on alone for as long as starting costs loses at most as much again, whatever comes (the ski-rental
+argument).
 """
 
 _AHEAD = 2  # items under way for each process: one at work, one waiting
