@@ -48,7 +48,7 @@ class Difference:
 class VectorTruth:
     """From what the right vectors of a collection's points follow.
 
-    ``normalises`` says that Qdrant brings dense vectors to length 1 as they come in.
+    ``normalises`` says that Qdrant brings dense vectors to length 1, so that their direction alone counts.
     """
 
     vectors: VectorTable
@@ -234,6 +234,8 @@ def _check_dense(
     if not comparable:
         return
     stored = np.array([dense[row][3] for row in comparable], np.float32)
+    if truth.normalises:
+        stored = _of_length_one(stored)  # the embedded Qdrant keeps on disk what it was given
     for row, held, right in zip(comparable, stored, expected[comparable], strict=True):
         place, name, _, _ = dense[row]
         error = float(np.abs(held - right).max())
@@ -251,7 +253,10 @@ def _expected_vectors(truth: VectorTruth, hashes: Sequence[str]) -> tuple[Vector
         is_known = np.array([text in known for text in hashes], bool)
         expected = np.zeros((len(hashes), truth.vectors.dimension), np.float32)
         expected[is_known] = truth.vectors.read([text for text in hashes if text in known])
-    if truth.normalises:
-        lengths = np.linalg.norm(expected, axis=1, keepdims=True)
-        expected = np.divide(expected, lengths, out=expected.copy(), where=lengths > 0)
-    return expected, is_known
+    return _of_length_one(expected) if truth.normalises else expected, is_known
+
+
+def _of_length_one(vectors: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = np.divide(vectors, lengths, out=vectors.copy(), where=lengths != 0)  # NaN stays NaN
+    return unit

@@ -1,20 +1,23 @@
 """From the embedded warehouse to search results as plain functions, without ZenML."""
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 
 import numpy as np
 import pytest
 from bson import ObjectId
 from qdrant_client import QdrantClient
 
-from feature_store.index import read_metadata, serving_collection
+from feature_store.index import open_qdrant, read_metadata, serving_collection
 from feature_store.settings import Settings
 from inference.retriever import Retriever
 from steps.extract.read import read_pages
 from steps.report.summary import prove_invariants
 from tests.flow import Flow, ModelCrashedError, Run, WatchedEncoder, note, notes_config
+from tests.stand_in import HashEncoder
 from tests.support import WORDS, make_notes
 from warehouse.connection import open_warehouse
 
@@ -277,3 +280,21 @@ def test_a_warehouse_that_was_emptied_takes_nothing_with_it(warehouse, flow):
     assert (done.raw.categories["notes"].deleted, done.raw.categories["notes"].held_back) == (0, NOTES)
     assert done.cleaned.version == 1
     assert len(flow.live()) == NOTES + 8
+
+
+class LongVectors(HashEncoder):
+    """A model that is compared by cosine and does not normalise."""
+
+    def embed_documents(self, texts):
+        return 3 * super().embed_documents(texts)
+
+
+def test_vectors_that_a_model_does_not_normalise_are_right_after_the_folder_was_opened_anew(tmp_path):
+    documents = [note(number, f"The text of note {number}.") for number in range(20)]
+    for changed in (documents, [*documents[1:], note(0, "Another text.")]):
+        with open_qdrant(Settings(data_dir=tmp_path, _env_file=None)) as client:
+            flow = Flow(tmp_path, notes_config(), client)
+            flow._runs = count(time.time_ns())
+            flow.load_encoder = lambda _: LongVectors(fingerprint="10ng", normalised=False)
+            run = flow.run(changed)
+            assert run.index.report.points == run.index.report.expected_points == 20

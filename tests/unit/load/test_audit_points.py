@@ -60,6 +60,7 @@ RIGHT = {
     "a parent of which a server gives no vectors": models.Record(
         id=1, payload={"text": TEXT, "text_hash": text_hash(TEXT), "role": "parent"}, vector=None
     ),
+    "as the embedded Qdrant keeps what a model does not normalise": point(changed(dense=LONG)),
     "embedded after its title and path": point(
         embedded=f"Title > Part\n\n{TEXT}", title="Title", heading_path=["Part"]
     ),
@@ -75,7 +76,7 @@ def test_a_right_point_is_right(truth, record):
 WRONG = {
     "another dense vector": (point(changed(dense=[0.8, 0.0, 0.6, 0.0])), ["dense"]),
     "a dense vector just off": (point(changed(dense=[0.6001, 0.0, 0.8, 0.0])), ["dense"]),
-    "the dense vector as it is not normalised": (point(changed(dense=LONG)), ["dense"]),
+    "a dense vector of length 0": (point(changed(dense=[0.0] * 4)), ["dense"]),
     "no number in the dense vector": (point(changed(dense=[float("nan"), 0.0, 0.8, 0.0])), ["dense"]),
     "a dense vector of another dimension": (point(changed(dense=[0.6, 0.8])), ["dense"]),
     "no dense vector": (point(changed(dense=None)), ["missing_vector"]),
