@@ -178,15 +178,14 @@ def load_model(config: EncoderConfig, plain: PlainModel | None, expected: Descri
 
 def _load_known(config: EncoderConfig, plain: PlainModel, expected: Description) -> LoadedModel | None:
     """Load a model whose vectors of the check texts are kept; None where they are not, or not those of its weights."""
-    reference = recall_reference(expected.fingerprint, expected.dimension)
-    if reference is None or _has_accelerator():
+    reference, precision = recall_reference(expected.fingerprint, expected.dimension), choose_precision(config)
+    if reference is None or precision == "float16" or _has_accelerator():
         return None
     from feature_store.encoders.saved import read_bert
 
     check_same(describe_files(config, plain), expected)
     bert = read_bert(plain.folder)
-    precision = choose_precision(config)
-    if bert is None or precision == "float16":
+    if bert is None:
         return None
     path = PackedPath(bert, plain, config, precision)
     cosine = worst_cosine(path.embed(CHECK_TEXTS, expected.document_prompt, Work()), reference)
