@@ -19,8 +19,8 @@ _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in one of what get
 class Meter:
     """Measures from when it is made: wall clock, processor time, peak memory, of this process and its children.
 
-    The processor time of a child counts once it has ended; so a stage ends its worker processes before its meter is
-    read. The memory of children is looked at every second. What runs on other machines is not seen.
+    Children may be older than the meter, and outlive it: those that clean also chunk. Their memory is looked at every
+    second. What runs on other machines is not seen.
     """
 
     def __init__(self) -> None:
@@ -75,5 +75,14 @@ def _runs_its_own_program(child: psutil.Process) -> bool:
 
 
 def _processor_seconds() -> float:
+    """Return the processor time so far of this process, of its children that have ended, and of those that live."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    ended = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return ended + sum(map(_spent_by, psutil.Process().children(recursive=True)))
+
+
+def _spent_by(child: psutil.Process) -> float:
+    with suppress(psutil.Error, OSError):
+        spent = child.cpu_times()
+        return float(spent.user + spent.system + spent.children_user + spent.children_system)
+    return 0.0

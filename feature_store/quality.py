@@ -28,8 +28,8 @@ from feature_store.versions import Version, read_version, version_numbers
 UNKNOWN_LANGUAGE = "unknown"
 WORD_BINS = 1024
 SAMPLED_DOCUMENTS = 2000  # at most so many documents of a category give their words
-SAMPLED_CHARACTERS = 20_000  # of each of them
-_FORMAT = 1  # raise it when the figures mean something else
+SAMPLED_CHARACTERS = 4_000  # of each of them
+_FORMAT = 2  # raise it when the figures mean something else
 _WHOLE_SHARE = 0.2  # beyond this share of changed documents, reading all is cheaper than looking them up
 _COLUMNS = ["characters", "metadata", *DOCUMENT_FIELDS]
 _WORD = re.compile(r"\w+")

@@ -18,6 +18,7 @@ from feature_store.config import (
     load_config,
 )
 from feature_store.errors import PlanOutdatedError
+from feature_store.executors import opening
 from feature_store.index_config import IndexConfig
 from feature_store.settings import load_settings
 from pipelines.light import LightPipeline
@@ -30,7 +31,7 @@ from steps.extract.step import extract
 from steps.load.step import load
 from steps.preflight.step import preflight
 from steps.report.step import report
-from warehouse.keeping import kept_between_steps
+from warehouse import keeping
 
 _GUARD = DeletionGuard()
 _NO_OPTIONS = RunOptions()
@@ -41,7 +42,7 @@ class CheckedPipeline(LightPipeline):
     """A pipeline that refuses a configuration file with misspelt keys, which ZenML would ignore in silence."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> PipelineRunResponse | None:
-        with kept_between_steps():
+        with keeping.kept_between_steps(), opening.kept_between_steps():
             return super().__call__(*args, **kwargs)
 
     def with_options(self, *args: Any, **options: Any) -> Pipeline:

@@ -18,8 +18,8 @@ from loguru import logger
 from benchmarks.peers import common
 from feature_store.config import PipelineConfig, validate_parameters
 from feature_store.encoders import load_encoder
-from feature_store.executors.opening import open_executor
-from feature_store.handles import Chunks, CleanedDocuments
+from feature_store.executors.opening import end_processes, kept_between_steps, open_executor
+from feature_store.handles import Embeddings
 from feature_store.index import open_qdrant
 from feature_store.memory import hold_memory_low
 from feature_store.settings import Settings
@@ -27,7 +27,7 @@ from tests.flow import Flow
 from tests.stand_in import HashEncoder
 from warehouse.connection import open_warehouse
 
-NEEDED = ("steps.clean.clean", "qdrant_edge")
+NEEDED = ("steps.clean.clean", "langchain_text_splitters", "qdrant_edge")
 WINDOW = 200  # tokens
 CATEGORY = {"name": "documents", "collection": "documents", "text": "text", "format": "text"}
 
@@ -52,15 +52,11 @@ class Counted:
 
 
 class Stages(Flow):
-    """The stages with an executor for each, as the steps of a run have: its processes end with the stage."""
+    """The stages with the processes of a run: they clean and chunk, and end before the model begins."""
 
-    def clean(self, *arguments: Any) -> CleanedDocuments:
-        with open_executor(self.config.executor) as self.executor:
-            return super().clean(*arguments)
-
-    def chunk(self, *arguments: Any) -> Chunks:
-        with open_executor(self.config.executor) as self.executor:
-            return super().chunk(*arguments)
+    def embed(self, *arguments: Any) -> Embeddings:
+        end_processes()
+        return super().embed(*arguments)
 
 
 def main() -> None:
@@ -76,8 +72,11 @@ def main() -> None:
     with (
         open_warehouse(Settings(data_dir=work.documents, _env_file=None)) as database,
         open_qdrant(Settings(data_dir=work.state, _env_file=None)) as client,
+        kept_between_steps(),
+        open_executor(config.executor) as executor,
     ):
         flow = Stages(work.state, config, client)
+        flow.executor = executor
         flow._runs = count(time.time_ns())  # noqa: SLF001 - folders of its own for each start
         stand_in = HashEncoder()
         flow.load_encoder = (lambda _: stand_in) if work.stand_in else load_encoder

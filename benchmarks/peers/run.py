@@ -4,8 +4,8 @@ Run by ``make bench-peers``; writes ``benchmarks/results/peers.json`` and ``peer
 compared, and how each system is configured. Each start of a system is a process of its own; the systems take turns.
 
 1. First load with the real model, of a few documents.
-2. First load of all documents, with a hash of the text in place of the model: what everything else costs.
-3. On copies of that: a run with nothing changed, then one after 1 % of the documents were edited, 1 % added and 1 %
+2. First load of all documents, with a hash of the text in place of the model: what everything else costs. In rounds.
+3. On copies of that: a run with nothing changed, and one after 1 % of the documents were edited, 1 % added and 1 %
    deleted.
 4. kill -9 in the middle of embedding, and in the middle of writing points; then the next run.
 
@@ -19,7 +19,8 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,14 @@ from rich.table import Table
 
 from benchmarks.peers import warehouse
 from benchmarks.peers.checking import Contents, examine
+from benchmarks.peers.common import Document
 from benchmarks.peers.corpus import Corpus, make_corpus, part, write_lines
 from benchmarks.peers.drawing import draw
 from benchmarks.peers.starting import Outcome, copied, start
 from benchmarks.peers.systems import COCOINDEX, OURS, OURS_LOG, PLAIN, SYSTEMS, System
 from benchmarks.report import Results, finish
+from feature_store.settings import Settings
+from warehouse.embedded import embedded_server
 
 FIRST_MODEL = "first load, real model"
 FIRST = "first load"
@@ -70,12 +74,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Sources:
-    """Documents as each kind of system reads them."""
+    """Documents as each kind of system reads them. The ``served`` warehouse has a server that is always there."""
 
     lines: Path
     warehouse: Path
+    served: Path | None = None
 
     def of(self, system: System) -> Path:
+        if system.follows_log and self.served is not None:
+            return self.served
         return self.warehouse if system.ours else self.lines
 
 
@@ -112,7 +119,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--characters", type=int, default=8_500_000, help="of all documents together (8500000)")
     parser.add_argument("--model-documents", type=int, default=100, help="with the real model (100)")
     parser.add_argument("--killed-documents", type=int, default=100, help="for the runs that are killed (100)")
-    parser.add_argument("--rounds", type=int, default=2, help="of the runs that find little to do (2)")
+    parser.add_argument("--rounds", type=int, default=2, help="of all runs without the model (2)")
     parser.add_argument("--model-rounds", type=int, default=2, help="of first loads with the real model (2)")
     parser.add_argument("--systems", nargs="*", choices=list(SYSTEMS), default=[], help="only these")
     parser.add_argument("--folder", type=Path, default=None, help="where there is room (the temporary folder)")
@@ -137,9 +144,11 @@ class Measurement:
         """Go through the phases."""
         if self.arguments.model_rounds:
             self.first_loads_with_model()
-        self.first_loads()
-        for number in range(1, self.arguments.rounds + 1):
-            self.runs_after(number)
+        with ExitStack() as stack:
+            self.first_loads(stack)
+            self.later_runs(NO_CHANGE, self.before, self.corpus.before, "--imports-late")
+            warehouse.apply_changes(self.served, self.corpus)
+            self.later_runs(CHANGE, self.after, self.corpus.after)
         self.kills()
 
     def first_loads_with_model(self) -> None:
@@ -155,36 +164,38 @@ class Measurement:
                 self.note(system, FIRST_MODEL, number, outcome, state, some.before, stand_in=False)
                 shutil.rmtree(state, ignore_errors=True)
 
-    def first_loads(self) -> None:
-        """Load all documents without the model; the folders stay, as ``base``."""
-        self.before = self.sources("before", self.corpus)
+    def first_loads(self, stack: ExitStack) -> None:
+        """Load all documents without the model; the folders stay, as ``base``. ``stack`` keeps a warehouse served."""
+        self.served = warehouse.fill(self.folder / "served", self.corpus.before)
+        stack.enter_context(embedded_server(Settings(data_dir=self.served, _env_file=None)))
+        self.before = replace(self.sources("before", self.corpus), served=self.served)
         self.after = Sources(
             write_lines(self.folder / "after.jsonl", self.corpus.after),
             warehouse.apply_changes(copied(self.before.warehouse, self.folder / "after"), self.corpus),
+            self.served,
         )
-        for system in self.working():
-            state = self.folder / "base" / system.slug
-            outcome = self.start(system, self.before, state, LONG)
-            found = self.note(system, FIRST, 1, outcome, state, self.corpus.before)
-            self.chunks[system.name] = found.chunks if found else {}
+        for number in range(1, self.arguments.rounds + 1):
+            for system in self.working():
+                state = self.folder / "base" / system.slug
+                shutil.rmtree(state, ignore_errors=True)
+                outcome = self.start(system, self.before, state, LONG)
+                found = self.note(system, FIRST, number, outcome, state, self.corpus.before)
+                self.chunks[system.name] = found.chunks if found else {}
 
-    def runs_after(self, number: int) -> None:
-        """Run with nothing changed, then after the changes, on a copy of the first load."""
-        for system in self.working():
-            if system.name in self.too_slow or (system.embeds_everything and number > 1):
-                continue
-            state = copied(self.folder / "base" / system.slug, self.folder / "copy")
-            limit = LONG if system.embeds_everything else SHORT
-            for phase, sources, documents, options in (
-                (NO_CHANGE, self.before, self.corpus.before, ["--imports-late"]),
-                (CHANGE, self.after, self.corpus.after, []),
-            ):
+    def later_runs(self, phase: str, sources: Sources, documents: Sequence[Document], *options: str) -> None:
+        """Run all systems in turns, each on a copy of its first load."""
+        for number in range(1, self.arguments.rounds + 1):
+            for system in self.working():
+                if system.name in self.too_slow or (system.embeds_everything and number > 1):
+                    continue
+                state = copied(self.folder / "base" / system.slug, self.folder / "copy")
+                limit = LONG if system.embeds_everything else SHORT
                 outcome = self.start(system, sources, state, limit, *options)
                 if outcome.timed_out:
                     self.too_slow.add(system.name)
                     self.results.add(row_of(system, phase, number, outcome))
-                    break
-                self.note(system, phase, number, outcome, state, documents if number == 1 else None)
+                else:
+                    self.note(system, phase, number, outcome, state, documents if number == 1 else None)
 
     def kills(self) -> None:
         """Kill each system twice, in the middle of its work, and run it again."""

@@ -17,13 +17,17 @@ HAYSTACK = "Haystack"
 
 @dataclass(frozen=True)
 class System:
-    """``place`` finds document and text in the payload of a point; ``ours`` reads a warehouse, others lines of JSON."""
+    """``place`` finds document and text in the payload of a point.
+
+    ``ours`` reads a warehouse, others lines of JSON; one that ``follows_log`` reads what is served all the time.
+    """
 
     name: str
     module: str
     place: Callable[[Payload], tuple[str, str]]
     arguments: tuple[str, ...] = ()
     ours: bool = False
+    follows_log: bool = False
     embeds_everything: bool = False
 
     def command(self, peers_python: Path) -> list[str]:
@@ -44,7 +48,14 @@ SYSTEMS = {
     system.name: system
     for system in (
         System(OURS, "ours", lambda payload: (payload["source_id"], payload["text"]), ("hash",), ours=True),
-        System(OURS_LOG, "ours", lambda payload: (payload["source_id"], payload["text"]), ("log",), ours=True),
+        System(
+            OURS_LOG,
+            "ours",
+            lambda payload: (payload["source_id"], payload["text"]),
+            ("log",),
+            ours=True,
+            follows_log=True,
+        ),
         System(PLAIN, "plain", lambda payload: (payload["document"], payload["text"]), embeds_everything=True),
         System("LangChain", "with_langchain", lambda payload: (payload["metadata"]["source"], payload["page_content"])),
         System("LlamaIndex", "with_llamaindex", _llamaindex),

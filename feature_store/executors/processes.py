@@ -18,23 +18,23 @@ from feature_store.memory import FOR_PROCESSES
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
 
-SECONDS_HERE = 4.0
-"""Time spent on items in this process before others are started.
+SECONDS_HERE = 0.5
+"""Time spent on items in this process before others are started; the first item does not count, it imports the stage.
 
-About what it costs to start two and to import the stage there: two seconds of processor time each. Nobody knows how
-much is left; to go on alone for as long as starting costs loses at most as much again, whatever comes (the ski-rental
-argument).
+Others need two seconds to start and to import the same, on cores that would be idle. So only memory (200 MB each) and
+processor time are at stake, and these not for work that is done in a moment.
 """
 
-_AHEAD = 2  # items under way for each process: one at work, one waiting
+_AHEAD = 2  # items under way for each of the others: one at work, one waiting
+_RESULTS_AHEAD = 64  # results kept while an earlier one is waited for, as while processes start
 _IDLE_SECONDS = 20  # after which a process ends by itself: so none outlives a run that was killed
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Processes:
-    """Runs part functions here first, then in processes: started by the first work that is worth it, then kept.
+    """Runs part functions in this process first, then in others too: started by work that is worth it, then kept.
 
-    More than one of ``encoders`` work in processes of their own too, which share the cores.
+    ``workers`` counts this process. More than one of ``encoders`` work in processes of their own that share the cores.
     """
 
     def __init__(
@@ -47,15 +47,17 @@ class Processes:
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         left = iter(items)
-        spent: float | None = None
+        if self._pool is None:
+            yield from map(function, islice(left, 1))
+        spent = 0.0
         for item in left:
-            is_worth_it = spent is not None and spent >= self._seconds_here
+            is_worth_it = self._pool is not None or spent >= self._seconds_here
             if is_worth_it and (following := list(islice(left, 1))):
-                yield from self._map_there(function, chain([item], following, left))
+                yield from self._map_shared(function, chain([item], following, left))
                 return
             started = time.monotonic()
             result = function(item)
-            spent = (spent or 0.0) + time.monotonic() - started
+            spent += time.monotonic() - started
             yield result
 
     def encoders(self, encoder: Encoder, load: LoadEncoder) -> AbstractContextManager[EncoderPool]:
@@ -67,24 +69,30 @@ class Processes:
             self._pool.shutdown(wait=True, kill_workers=True)
             self._pool = None
 
-    def _map_there(self, function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
+    def _map_shared(self, function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
+        """Keep the other processes busy, and do an item here whenever the result that is due is not there yet."""
         from cloudpickle import dumps
         from loky import cpu_count
         from loky.process_executor import BrokenProcessPool
 
-        workers = self._workers or cpu_count()
-        if workers == 1:
+        others = (self._workers or cpu_count()) - 1
+        if others == 0:
             yield from map(function, items)
             return
         pickled = dumps(function)  # once: a worker reads it once too
         under_way: deque[Future[Result]] = deque()
         try:
             while True:
-                for item in islice(items, _AHEAD * workers - len(under_way)):
-                    under_way.append(self._started(workers).submit(apply, pickled, item))
+                unfinished = sum(not future.done() for future in under_way)
+                for item in islice(items, _AHEAD * others - unfinished):
+                    under_way.append(self._started(others).submit(apply, pickled, item))
                 if not under_way:
                     return
-                yield under_way.popleft().result()
+                is_due = under_way[0].done() or len(under_way) > _AHEAD * others + _RESULTS_AHEAD
+                done_here = [] if is_due else [_done(function, item) for item in islice(items, 1)]
+                under_way.extend(done_here)
+                if not done_here:
+                    yield under_way.popleft().result()
         except BrokenProcessPool as error:
             self.close()
             raise _was_killed(error, "executor.workers") from error
@@ -123,6 +131,15 @@ def _encoder_processes(size: int, load: LoadEncoder) -> Iterator[EncoderPool]:
         raise _was_killed(error, "executor.encoders") from error
     finally:
         pool.shutdown(wait=True, kill_workers=True)
+
+
+def _done(function: Callable[[Item], Result], item: Item) -> "Future[Result]":
+    future: Future[Result] = Future()
+    try:
+        future.set_result(function(item))
+    except Exception as error:  # noqa: BLE001 - raised when its turn comes
+        future.set_exception(error)
+    return future
 
 
 def _start(workers: int, threads: int) -> "ProcessPoolExecutor":

@@ -21,7 +21,7 @@ from steps.chunk.part import DOCUMENT_COLUMNS, ChangedDocuments, Outcome, Row, c
 from steps.chunk.tokens import tokens_of
 
 COLUMNS = [*DOCUMENT_COLUMNS, "metadata", "state"]
-CHARACTERS_PER_ITEM = 1_000_000
+CHARACTERS_PER_ITEM = 250_000
 DOCUMENTS_PER_ITEM = 1024
 _ROWS_AT_ONCE = 16
 

@@ -4,10 +4,12 @@ While it works, the texts after the next are looked up, and what has its vectors
 their way at once.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +26,10 @@ from feature_store.vectors import VectorTable
 from steps.embed.map import draw_map
 from steps.embed.part import EmbedSparse, OpenPart, finish_part, open_part
 
-TEXTS_PER_COMMIT = 256
-COMMITS_PER_ROUND = 4
+TEXTS_PER_BATCH = 256
+BATCHES_PER_ROUND = 4
+BATCHES_PER_COMMIT = 16
+SECONDS_PER_COMMIT = 1.0
 PARTS_PER_ROUND = 8
 PARTS_TO_WRITE = 16
 COMMITS_PER_MAINTENANCE = 512
@@ -41,8 +45,9 @@ def embed_chunks(
 ) -> Embeddings:
     """Embed all parts ``chunks`` of an index: those that its collection lacks.
 
-    Writes a part ``embedded`` of the same number for each. New vectors are stored after every 256 texts, so a crash
-    loses at most those in flight. ``load`` makes the encoder again where the executor's encoders are.
+    Writes a part ``embedded`` of the same number for each. New vectors are stored as the model gives them, but no more
+    often than every second unless there are very many: so a crash loses the work of that second, and what is in flight.
+    ``load`` makes the encoder again where the executor's encoders are.
 
     Returns what was embedded and what was reused.
 
@@ -82,6 +87,11 @@ class _Batch(NamedTuple):
     texts: list[str]
 
 
+class _Vectors(NamedTuple):
+    hashes: list[str]
+    encoded: Encoded
+
+
 class _Embedding:
     """The work on one index. One thread looks up, one writes; all is decided in the thread that calls `run`."""
 
@@ -106,17 +116,27 @@ class _Embedding:
         self._queue: deque[_Batch] = deque()
         self._reading: Future[list[OpenPart] | None] | None = None
         self._encoding: dict[Future[Encoded], _Batch] = {}
+        self._unsaved: list[_Vectors] = []
+        self._committed_at = time.monotonic()
         self._writing: set[Future[None]] = set()
         self._commits = 0
 
     def run(self, parts: Sequence[Part]) -> None:
         """Embed and write all the parts; the first failure of anything is raised."""
         rounds = self._rounds(parts)
-        while under_way := self._keep_busy(rounds):
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-            # What the model gave is stored, even if something else failed at the same time.
-            for future in sorted(done, key=lambda future: future.exception() is not None):
-                self._settle(future)
+        try:
+            while (under_way := self._keep_busy(rounds)) or self._unsaved:
+                if self._is_time_to_save():
+                    self._save()
+                    continue
+                patience = self._seconds_to_commit() if self._unsaved else None
+                done, _ = wait(under_way, patience, FIRST_COMPLETED)
+                # What the model gave is stored, even if something else failed at the same time.
+                for future in sorted(done, key=lambda future: future.exception() is not None):
+                    self._settle(future)
+        finally:
+            if self._unsaved:
+                self._save()
 
     def close(self) -> None:
         """Wait for the threads; what they have not begun is dropped."""
@@ -130,7 +150,7 @@ class _Embedding:
             opened.append(open_part(part, self._vectors, self._awaited))
             self._awaited |= opened[-1].missing.keys()
             missing = sum(len(each.missing) for each in opened)
-            if missing >= COMMITS_PER_ROUND * TEXTS_PER_COMMIT or len(opened) == PARTS_PER_ROUND:
+            if missing >= BATCHES_PER_ROUND * TEXTS_PER_BATCH or len(opened) == PARTS_PER_ROUND:
                 yield opened
                 opened = []
         if opened:
@@ -148,7 +168,7 @@ class _Embedding:
 
     def _settle(self, future: Future[Any]) -> None:
         if future in self._encoding:
-            self._store(self._encoding.pop(future), future.result())
+            self._accept(self._encoding.pop(future), future.result())
         elif future is self._reading:
             self._reading = None
             self._take(future.result())
@@ -162,7 +182,7 @@ class _Embedding:
             self._has_more = False
             return
         missing = sorted((item for part in opened for item in part.missing.items()), key=lambda item: -len(item[1]))
-        for some in batches_of(missing, TEXTS_PER_COMMIT):
+        for some in batches_of(missing, TEXTS_PER_BATCH):
             self._queue.append(_Batch([text_hash for text_hash, _ in some], [text for _, text in some]))
         for part in opened:
             part.lacking &= self._awaited  # the others were stored since
@@ -175,29 +195,51 @@ class _Embedding:
             part.missing = {}
             self._write_if_complete(part)
 
-    def _store(self, batch: _Batch, encoded: Encoded) -> None:
-        """Commit new vectors, and hand them to the parts that wait for them."""
+    def _accept(self, batch: _Batch, encoded: Encoded) -> None:
+        """Take what the model gave for a batch."""
         unusable = np.flatnonzero(~np.isfinite(encoded.matrix).all(axis=1))
         if len(unusable):
             raise TerminalError(
                 f"The model {self._model} gave no finite vector for the text with hash {batch.hashes[unusable[0]]}.",
                 "Set encoder.precision to float32.",
             )
-        self._vectors.append(batch.hashes, encoded.matrix, encoded.precision)
-        self._awaited.difference_update(batch.hashes)
+        self._unsaved.append(_Vectors(batch.hashes, encoded))
         self.precisions.add(encoded.precision)
         self.embedded += len(batch.hashes)
         self.tokens += encoded.tokens
         self.operations += encoded.operations
-        for text_hash, vector in zip(batch.hashes, encoded.matrix, strict=True):
+
+    def _is_time_to_save(self) -> bool:
+        # A commit takes about as long whatever it holds, and a GPU fills many in a second.
+        nothing_comes = not (self._encoding or self._reading)
+        are_many = len(self._unsaved) >= BATCHES_PER_COMMIT
+        return bool(self._unsaved) and (nothing_comes or are_many or self._seconds_to_commit() == 0)
+
+    def _seconds_to_commit(self) -> float:
+        return max(0.0, self._committed_at + SECONDS_PER_COMMIT - time.monotonic())
+
+    def _save(self) -> None:
+        """Commit the new vectors, and hand them to the parts that wait for them."""
+        saved, self._unsaved = self._unsaved, []
+        for precision, alike in groupby(saved, key=lambda vectors: vectors.encoded.precision):
+            some = list(alike)
+            matrix = np.concatenate([vectors.encoded.matrix for vectors in some])
+            self._vectors.append([text_hash for vectors in some for text_hash in vectors.hashes], matrix, precision)
+        for hashes, encoded in saved:
+            self._hand_out(hashes, encoded)
+        self._committed_at = time.monotonic()
+        self._commits += 1
+        if self._commits % COMMITS_PER_MAINTENANCE == 0:
+            self._vectors.merge_small_fragments()
+
+    def _hand_out(self, hashes: Sequence[str], encoded: Encoded) -> None:
+        self._awaited.difference_update(hashes)
+        for text_hash, vector in zip(hashes, encoded.matrix, strict=True):
             for part in self._waiting.pop(text_hash, []):
                 part.vectors[text_hash] = vector
                 part.lacking.discard(text_hash)
                 self._advance(part.chunks[text_hash])
                 self._write_if_complete(part)
-        self._commits += 1
-        if self._commits % COMMITS_PER_MAINTENANCE == 0:
-            self._vectors.merge_small_fragments()
 
     def _write_if_complete(self, part: OpenPart) -> None:
         if not part.lacking:

@@ -8,7 +8,7 @@ from zenml import step
 
 from feature_store.config import ExecutorConfig
 from feature_store.encoders import load_encoder, load_sparse_encoder
-from feature_store.executors.opening import open_executor
+from feature_store.executors.opening import end_processes, open_executor
 from feature_store.handles import Chunks, Embeddings
 from feature_store.index_config import IndexConfig
 from feature_store.materializers import HandleMaterializer
@@ -24,6 +24,7 @@ def embed(chunks: Chunks, index: IndexConfig, executor: ExecutorConfig) -> Annot
     """Embed the texts that have no vector yet, and read the vectors of all others."""
     settings, _ = start_stage()
     meter = Meter()
+    end_processes()  # those that cleaned and chunked: the model needs their cores and their memory
     encoder = load_encoder(index.encoder)
     sparse, _ = load_sparse_encoder(index.sparse)
     vectors = VectorTable(settings.vectors_folder, encoder.fingerprint, encoder.dimension)

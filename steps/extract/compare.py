@@ -20,7 +20,7 @@ from steps.extract.fields import encode_fields, mapped_fields, source_hash, valu
 from steps.extract.ids import IdSet, text_of_id
 
 ROWS_PER_PART = 500
-BYTES_PER_PART = 8_000_000  # of mapped fields; a document larger than that has a part of its own
+BYTES_PER_PART = 500_000  # of mapped fields; a document larger than that has a part of its own
 ROWS_PER_LOOK_UP = 1000
 ALL_REASONS = "all"
 

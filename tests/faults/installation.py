@@ -75,7 +75,7 @@ def opened(place: Place) -> Iterator[tuple[DrainingFlow, Database[Document]]]:
         open_warehouse(Settings(data_dir=place.warehouse, mongo_database=place.database, _env_file=None)) as database,
         open_qdrant(Settings(data_dir=place.folder, _env_file=None)) as client,
     ):
-        embed_stage.TEXTS_PER_COMMIT = COMMIT
+        embed_stage.TEXTS_PER_BATCH, embed_stage.SECONDS_PER_COMMIT = COMMIT, 0.0
         yield make_flow(place, client), database
 
 

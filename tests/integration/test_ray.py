@@ -73,7 +73,7 @@ def run(folder, executor, monkeypatch):
     """Load documents, then change some; return all that came of both runs."""
     monkeypatch.setattr("steps.extract.compare.ROWS_PER_PART", 12)
     monkeypatch.setattr("steps.chunk.apply.DOCUMENTS_PER_ITEM", 10)
-    monkeypatch.setattr("steps.embed.apply.TEXTS_PER_COMMIT", 16)
+    monkeypatch.setattr("steps.embed.apply.TEXTS_PER_BATCH", 16)
     flow = Flow(folder, notes_config())
     flow.load_encoder = lambda _: HashEncoder()
     flow.executor = executor

@@ -42,7 +42,7 @@ from warehouse.connection import open_warehouse
 
 EXAMPLES = 20
 STEPS = 25
-TEXTS_PER_COMMIT = 256
+TEXTS_PER_BATCH = 256
 ANCHOR = "anchor"  # never deleted: a source that is empty is a matter of its own
 IDENTIFIERS = ["a", "b", "c", "d", "e", ObjectId(b"twelve bytes"), 7]
 LOSES_VECTORS = Fault("feature_store.vectors:VectorTable.append")
@@ -206,7 +206,7 @@ class Installation(RuleBasedStateMachine):
     @rule(fault=st.sampled_from(FAULTS))
     def run_and_die(self, fault: Fault) -> None:
         def die() -> None:
-            self.lost += TEXTS_PER_COMMIT if fault == LOSES_VECTORS else 0
+            self.lost += TEXTS_PER_BATCH if fault == LOSES_VECTORS else 0
             raise ModelCrashedError
 
         flow = self._flow()

@@ -13,7 +13,7 @@ import pytest
 from feature_store import schema
 from feature_store.encoders import load_encoder, load_sparse_encoder
 from feature_store.errors import TerminalError
-from feature_store.executors.here import HERE
+from feature_store.executors.here import HERE, EncoderThread
 from feature_store.executors.interface import Encoded
 from feature_store.handles import Chunks
 from feature_store.ids import chunk_id, text_hash
@@ -99,7 +99,7 @@ def test_a_text_that_several_parts_miss_is_embedded_once(
     tmp_path, encoder, sparse, vectors, monkeypatch, parts_per_round
 ):
     monkeypatch.setattr(apply, "PARTS_PER_ROUND", parts_per_round)
-    monkeypatch.setattr(apply, "TEXTS_PER_COMMIT", 2)
+    monkeypatch.setattr(apply, "TEXTS_PER_BATCH", 2)
     parts = [["river", "stone"], ["stone", "light"], ["light", "river", "bridge"], ["bridge"]]
     for number, texts in enumerate(parts):
         write_chunks(tmp_path, texts, number)
@@ -146,7 +146,7 @@ def test_a_text_of_stop_words_has_a_dense_and_an_empty_sparse_vector(tmp_path, e
 
 
 def test_a_crash_keeps_the_batches_that_were_stored(tmp_path, encoder, sparse, vectors, monkeypatch):
-    monkeypatch.setattr(apply, "TEXTS_PER_COMMIT", 4)
+    monkeypatch.setattr(apply, "TEXTS_PER_BATCH", 4)
     texts = [f"text number {number}" for number in range(10)]
     write_chunks(tmp_path, texts)
     dying = WatchedEncoder(encoder.encoder, dies_after=9)
@@ -158,6 +158,50 @@ def test_a_crash_keeps_the_batches_that_were_stored(tmp_path, encoder, sparse, v
     assert embed(tmp_path, encoder, sparse, vectors) == (10, 2, 8, ["float32"])
     assert encoder.texts == texts[8:]
     assert lance.dataset(str(vectors.path)).count_rows() == 10
+
+
+@pytest.fixture
+def commits(monkeypatch):
+    """How many texts each commit has stored."""
+    sizes = []
+    append = VectorTable.append
+
+    def noted(table, hashes, matrix, precision):
+        append(table, hashes, matrix, precision)
+        sizes.append(len(hashes))
+
+    monkeypatch.setattr(VectorTable, "append", noted)
+    monkeypatch.setattr(apply, "TEXTS_PER_BATCH", 2)
+    return sizes
+
+
+def test_batches_that_come_quickly_are_stored_together(tmp_path, sparse, commits, monkeypatch):
+    monkeypatch.setattr(apply, "SECONDS_PER_COMMIT", 600)
+    monkeypatch.setattr(apply, "BATCHES_PER_COMMIT", 3)
+    write_chunks(tmp_path, [f"text {number}" for number in range(21)])
+    table = VectorTable(tmp_path / "vectors", "f", 32)
+    assert embed(tmp_path, HashEncoder(dimension=32), sparse, table) == (21, 21, 0, ["float32"])
+    assert sum(commits) == 21
+    assert 3 <= len(commits) <= 4, "11 batches; one may come while the commit is made"
+
+
+def test_what_a_kill_may_cost_is_two_batches_where_nothing_is_waited_for(tmp_path, sparse, commits, monkeypatch):
+    monkeypatch.setattr(apply, "SECONDS_PER_COMMIT", 0.0)
+    write_chunks(tmp_path, [f"text {number}" for number in range(9)])
+    embed(tmp_path, HashEncoder(dimension=32), sparse, VectorTable(tmp_path / "vectors", "f", 32))
+    assert sum(commits) == 9
+    assert max(commits) <= 2 * EncoderThread.width, "no more than was under way at once"
+
+
+def test_a_vector_waits_for_its_commit_no_longer_than_said(tmp_path, sparse, commits, monkeypatch):
+    monkeypatch.setattr(apply, "SECONDS_PER_COMMIT", 0.2)
+    stored = threading.Event()
+    append = VectorTable.append
+    monkeypatch.setattr(VectorTable, "append", lambda *arguments: (append(*arguments), stored.set()))
+    encoder = Hurried(lambda batch: batch == 1 or stored.wait(20))  # the second batch waits for it
+    write_chunks(tmp_path, [f"text {number}" for number in range(4)])
+    embed(tmp_path, encoder, sparse, VectorTable(tmp_path / "vectors", "f", 32))
+    assert commits == [2, 2]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -179,7 +223,7 @@ def test_a_vector_that_is_not_finite_is_refused_and_not_stored(tmp_path, encoder
 def test_progress_counts_every_chunk_once(tmp_path, encoder, sparse, vectors, monkeypatch):
     units = []
     monkeypatch.setattr(apply, "progress", lambda *_: contextmanager(lambda: (yield units.append))())
-    monkeypatch.setattr(apply, "TEXTS_PER_COMMIT", 2)
+    monkeypatch.setattr(apply, "TEXTS_PER_BATCH", 2)
     write_chunks(tmp_path, ["one", "two"])
     embed(tmp_path, encoder, sparse, vectors)
     assert sum(units) == 2
@@ -202,7 +246,7 @@ def test_an_encoder_that_is_not_needed_is_not_asked(tmp_path, encoder, sparse, v
 
 
 def test_what_the_model_saw_is_summed_up(tmp_path, encoder, sparse, vectors, monkeypatch):
-    monkeypatch.setattr(apply, "TEXTS_PER_COMMIT", 2)
+    monkeypatch.setattr(apply, "TEXTS_PER_BATCH", 2)
     write_chunks(tmp_path, TEXTS)
     handle = Chunks(folder=tmp_path, index="i", collection="i__0", since=0, version=1)
     before = encoder.tokens_embedded, encoder.operations_embedded
@@ -227,9 +271,10 @@ class Hurried(HashEncoder):
 
 @pytest.fixture
 def few_at_once(monkeypatch):
-    """A part a round, two texts a batch."""
-    monkeypatch.setattr(apply, "TEXTS_PER_COMMIT", 2)
-    monkeypatch.setattr(apply, "COMMITS_PER_ROUND", 1)
+    """A part a round, two texts a batch, a commit for each batch that takes its time."""
+    monkeypatch.setattr(apply, "SECONDS_PER_COMMIT", 0.02)
+    monkeypatch.setattr(apply, "TEXTS_PER_BATCH", 2)
+    monkeypatch.setattr(apply, "BATCHES_PER_ROUND", 1)
 
 
 def numbered_parts(folder, parts, texts=2):

@@ -16,7 +16,7 @@ from feature_store.config import ExecutorConfig
 from feature_store.errors import ConfigurationError, TerminalError, TransientError
 from feature_store.executors import processes
 from feature_store.executors.here import HERE
-from feature_store.executors.opening import open_executor
+from feature_store.executors.opening import end_processes, kept_between_steps, open_executor
 from feature_store.executors.processes import Processes
 from tests.stand_in import HashEncoder
 
@@ -38,20 +38,27 @@ def refused(item, bad):
     return item
 
 
-def killed(item, bad):
-    if item == bad:
+def killed(item, spared):
+    if os.getpid() != spared:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 
 
-def environment(_item):
+def interrupted(seconds, here):
+    if seconds and os.getpid() == here:
+        raise KeyboardInterrupt
+    return slept(seconds)
+
+
+def environment(seconds):
+    time.sleep(seconds)
     names = ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")
-    return os.getpid(), tuple(os.environ.get(name) for name in names), signal.getsignal(signal.SIGINT)
+    return os.getpid(), (*[os.environ.get(name) for name in names], signal.getsignal(signal.SIGINT))
 
 
 @pytest.fixture(scope="module")
 def two():
-    """Two processes that take over from the second item on."""
+    """This process, and another one that shares the work from the second item on."""
     opened = Processes(2, seconds_here=0.0)
     yield opened
     opened.close()
@@ -69,26 +76,43 @@ def test_order_is_kept_where_later_items_are_done_first(two):
     assert list(two.map(slept, durations)) == durations
 
 
-def test_items_after_the_first_run_in_other_processes_with_a_thread_each(two):
-    ran = list(two.map(environment, range(9)))
+def test_this_process_and_others_with_a_thread_each_share_the_work():
+    opened = Processes(3, seconds_here=0.0)
+    ran = list(opened.map(environment, [0.02] * 200))
+    opened.close()
+    processes = {process for process, _ in ran}
     assert ran[0][0] == THIS_PROCESS
-    assert THIS_PROCESS not in {process for process, *_ in ran[1:]}
-    assert {rest for _, *rest_ in ran[1:] for rest in [tuple(rest_)]} == {(("1", "false"), signal.SIG_IGN)}
+    assert len(processes) == 3
+    others = {told for process, told in ran if process != THIS_PROCESS}
+    assert others == {("1", "false", signal.SIG_IGN)}
+    assert sum(process == THIS_PROCESS for process, _ in ran[-20:]) < 15
 
 
 def test_little_work_starts_no_process(monkeypatch):
-    monkeypatch.setattr(Processes, "_map_there", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(Processes, "_map_shared", lambda *_: pytest.fail("a process was started"))
     executor = Processes(2)
     assert [process for *_, process in executor.map(described, [b"a"] * 50)] == [THIS_PROCESS] * 50
 
 
 def test_the_last_item_runs_here_however_long_the_others_took(monkeypatch):
-    monkeypatch.setattr(Processes, "_map_there", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(Processes, "_map_shared", lambda *_: pytest.fail("a process was started"))
     assert list(Processes(2, seconds_here=0.0).map(len, [b"a", b"bb"])) == [1, 2]
 
 
+def test_the_first_item_does_not_count_for_it_imports_the_stage(monkeypatch):
+    monkeypatch.setattr(Processes, "_map_shared", lambda *_: pytest.fail("a process was started"))
+    assert list(Processes(2, seconds_here=0.1).map(slept, [0.2, 0.0, 0.0])) == [0.2, 0.0, 0.0]
+
+
+def test_processes_that_are_there_already_share_the_work_from_the_first_item_on(two):
+    list(two.map(len, [b"a", b"bb", b"ccc"]))
+    ran = [process for process, _ in two.map(environment, [0.05] * 4)]
+    assert ran[0] != THIS_PROCESS
+    assert THIS_PROCESS in ran
+
+
 def test_time_that_the_taker_needs_does_not_count(monkeypatch):
-    monkeypatch.setattr(Processes, "_map_there", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(Processes, "_map_shared", lambda *_: pytest.fail("a process was started"))
     for _ in Processes(2, seconds_here=0.05).map(len, [b"a"] * 5):
         time.sleep(0.05)
 
@@ -104,9 +128,9 @@ def test_items_are_taken_only_a_few_ahead(two):
     results = two.map(slept_not, items())
     for number, result in enumerate(islice(results, 30)):
         assert result == number
-        assert len(taken) <= number + 1 + 2 * 2 + 1
+        assert len(taken) <= number + 1 + 2 + processes._RESULTS_AHEAD + 2
     results.close()
-    assert len(taken) < 40
+    assert len(taken) < 110
 
 
 def slept_not(item):
@@ -136,19 +160,42 @@ def test_a_process_that_was_killed_is_told_with_what_to_do():
     ):
         patch.setattr(executor, "_seconds_here", 0.0)
         with pytest.raises(TransientError, match=r"executor\.workers") as caught:
-            list(executor.map(partial(killed, bad=3), range(9)))
+            list(executor.map(partial(killed, spared=THIS_PROCESS), range(9)))
         assert "memory" in caught.value.problem
         assert list(executor.map(slept_not, range(5))) == list(range(5))
 
 
-def test_what_is_at_work_ends_with_the_block(monkeypatch):
-    monkeypatch.setattr(processes, "SECONDS_HERE", 0.0)
+def test_what_is_at_work_elsewhere_ends_with_the_block_as_by_ctrl_c():
     started = time.monotonic()
     with open_executor(ExecutorConfig(workers=2)) as executor:
         executor._seconds_here = 0.0
-        results = executor.map(slept, [0.0, 0.0, *[60.0] * 8])
-        assert list(islice(results, 2)) == [0.0, 0.0]
+        with pytest.raises(KeyboardInterrupt):
+            list(executor.map(partial(interrupted, here=THIS_PROCESS), [0.0, *[60.0] * 8]))
     assert time.monotonic() - started < 30
+
+
+def test_processes_are_kept_between_steps_until_somebody_ends_them():
+    config = ExecutorConfig(workers=2)
+    with kept_between_steps():
+        with open_executor(config) as first:
+            first._seconds_here = 0.0
+            list(first.map(len, [b"a"] * 4))
+            pool = first._pool
+        with open_executor(ExecutorConfig(workers=2)) as second:
+            assert second is first
+            assert second._pool is pool is not None
+        with open_executor(ExecutorConfig(workers=3)) as third:
+            assert third is not first
+        end_processes()
+        assert first._pool is None
+        with open_executor(config) as again:
+            assert list(again.map(len, [b"a"] * 4)) == [1] * 4
+            again_pool = again._pool
+        assert again is first
+        assert again_pool is not None
+    assert first._pool is None
+    with open_executor(config) as outside:
+        assert outside is not first
 
 
 def test_one_worker_is_this_process():

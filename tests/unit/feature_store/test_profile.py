@@ -27,6 +27,17 @@ subprocess.run([sys.executable, "-c", {BUSY!r}], check=True)
 use = meter.read()["use"]
 print(use.processor_seconds, use.children_memory)
 """
+LIVING = f"""
+import subprocess, sys
+from feature_store import profile
+child = subprocess.Popen([sys.executable, "-c", {BUSY!r} + "\\nprint(flush=True); input()"], stdin=-1, stdout=-1)
+meter = profile.Meter()
+child.stdout.readline()
+first = meter.read()["use"].processor_seconds
+meter = profile.Meter()
+child.communicate(b"\\n")
+print(first, meter.read()["use"].processor_seconds)
+"""
 FORKING = """
 import os, time
 from feature_store import profile
@@ -70,6 +81,12 @@ def test_a_meter_counts_children_that_have_ended():
     processor_seconds, memory = printed_by(STARTING)
     assert processor_seconds >= 0.2
     assert 60_000_000 < memory < 150_000_000
+
+
+def test_a_child_that_outlives_a_meter_counts_for_the_time_that_both_were_there():
+    first, second = printed_by(LIVING)
+    assert first >= 0.2
+    assert second < 0.15
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
