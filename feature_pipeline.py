@@ -6,9 +6,10 @@ ZenML takes a pipeline by its source, and a source without a dot must itself be 
 import sys
 
 from feature_store.defaults import DEFAULT_CONFIG
-from feature_store.start_up import collect_rarely, import_qdrant_client
+from feature_store.start_up import collect_rarely, import_qdrant_client, spare_pandas
 
 collect_rarely()
+spare_pandas()
 import_qdrant_client()
 from pipelines.feature import feature_pipeline  # noqa: E402
 

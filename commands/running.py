@@ -13,7 +13,7 @@ from rich.markup import escape
 from commands.shared import AsJson, Config, load_config, output, print_counts, print_json, started
 from feature_store.defaults import DEFAULT_CONFIG
 from feature_store.errors import PromotionRefusedError
-from feature_store.start_up import import_qdrant_client
+from feature_store.start_up import import_qdrant_client, spare_pandas
 
 if TYPE_CHECKING:
     from feature_store.config import PipelineConfig, RunOptions
@@ -85,6 +85,7 @@ def run(  # noqa: PLR0913, PLR0917 - one for each option
         _plan(pipeline_config, options, as_json)
         return
     settings = started()
+    spare_pandas()
     import_qdrant_client()
     from pipelines.run import run_feature_pipeline
 
@@ -189,6 +190,7 @@ def _print_summary(summary: "RunSummary") -> None:
 
 def _plan(config: "PipelineConfig", options: "RunOptions", as_json: bool) -> None:  # noqa: FBT001
     settings = started()
+    spare_pandas()
     import_qdrant_client()
     from pipelines.plan import make_plan
 

@@ -16,11 +16,15 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def hold_memory_low() -> None:
-    """Let this process keep little of what it has freed; where the C library is another one, only Arrow's part."""
+    """Let this process keep little of what it frees, and give back what it has freed.
+
+    Where the C library is another one, only Arrow's part.
+    """
     if sys.platform == "linux":
         library = ctypes.CDLL(None)  # what this process has loaded: the C library is among it
         if hasattr(library, "mallopt"):
             library.mallopt(_M_ARENA_MAX, ARENAS)
+            library.malloc_trim(0)
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", FOR_PROCESSES["ARROW_DEFAULT_MEMORY_POOL"])
     if "pyarrow" in sys.modules and os.environ["ARROW_DEFAULT_MEMORY_POOL"] == "system":
         import pyarrow as pa

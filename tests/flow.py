@@ -7,7 +7,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pymongo.database import Database
 from qdrant_client import QdrantClient
 
@@ -138,6 +137,8 @@ class Flow:
         config, options = self.config, self.config.options
         run = RunDescription(folder.parent.name, config.fingerprint(), message=options.message)
         accepted = options.accepted_quality
+        import pytest  # not at the top: benchmarks do without it
+
         with pytest.MonkeyPatch.context() as patch:
             if check is not None:
                 patch.setattr("steps.clean.apply.refuse_too_many_rejects", lambda shares, cleaning: check(shares))

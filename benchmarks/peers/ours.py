@@ -15,14 +15,21 @@ from typing import Any
 
 from loguru import logger
 
+from feature_store.start_up import import_qdrant_client, spare_pandas
+
+# ruff: noqa: E402 - as the command does, before anything else is imported
+spare_pandas()
+import_qdrant_client()
+
 from benchmarks.peers import common
 from feature_store.config import PipelineConfig, validate_parameters
 from feature_store.encoders import load_encoder
 from feature_store.executors.opening import end_processes, kept_between_steps, open_executor
-from feature_store.handles import Embeddings
+from feature_store.handles import CleanedDocuments, Embeddings
 from feature_store.index import open_qdrant
 from feature_store.memory import hold_memory_low
 from feature_store.settings import Settings
+from steps.clean.language import forget_model
 from tests.flow import Flow
 from tests.stand_in import HashEncoder
 from warehouse.connection import open_warehouse
@@ -52,10 +59,16 @@ class Counted:
 
 
 class Stages(Flow):
-    """The stages with the processes of a run: they clean and chunk, and end before the model begins."""
+    """The stages with what their steps do beside: processes end, and models are let go, when nobody needs them more."""
+
+    def clean(self, *arguments: Any) -> CleanedDocuments:
+        cleaned = super().clean(*arguments)
+        forget_model()
+        return cleaned
 
     def embed(self, *arguments: Any) -> Embeddings:
         end_processes()
+        hold_memory_low()
         return super().embed(*arguments)
 
 
@@ -102,7 +115,7 @@ def configuration(capture: str) -> PipelineConfig:
 
 def load_cleaning() -> None:
     """Have the libraries that clean, and the model that tells languages apart, loaded before the work begins."""
-    from steps.clean.metadata import detect_language
+    from steps.clean.language import detect_language
     from steps.clean.text import clean_text
 
     detect_language(clean_text("A text of more than twenty letters."))

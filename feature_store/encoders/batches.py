@@ -6,7 +6,7 @@ from functools import lru_cache
 from threading import Barrier
 from typing import TypeVar
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 2048
 BATCH_TOKENS_ON_GPU = 65_536
 _MOST_LANES = 8
 _WORTH_LANES = 1024  # tokens; fewer are quicker with all cores at one batch

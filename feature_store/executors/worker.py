@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from feature_store.start_up import spare_pandas
+
 if TYPE_CHECKING:
     from feature_store.encoders import Encoder
     from feature_store.executors.interface import Encoded
@@ -27,6 +29,7 @@ def become_worker() -> None:
 
 def apply(pickled: bytes, item: Any) -> Any:
     """Apply a pickled function to an item."""
+    spare_pandas()
     return _function(pickled)(item)
 
 

@@ -11,6 +11,7 @@ from steps.clean.characters import excerpt, looks_binary
 from steps.clean.docstring import clean_docstring
 from steps.clean.errors import UnparseableError
 from steps.clean.html import PageMetadata, clean_html, read_page_metadata
+from steps.clean.language import detect_language
 from steps.clean.markdown import clean_markdown
 from steps.clean.metadata import (
     UndecodableDateError,
@@ -20,7 +21,6 @@ from steps.clean.metadata import (
     canonical_metadata,
     canonical_title,
     canonical_url,
-    detect_language,
 )
 from steps.clean.resolve import NotTextError, Piece, join_pieces, resolve_pieces
 from steps.clean.rst import clean_rst

@@ -6,21 +6,16 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
-from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
-import py3langid
 from bson import ObjectId
 from dateutil import parser as dateutil_parser
 from w3lib.url import canonicalize_url, url_query_cleaner
 
 from steps.clean.characters import one_line
 
-MINIMUM_LANGUAGE_LETTERS = 20
-_LANGUAGE_SAMPLE = 8_000
-_PROSE_SAMPLE = 1_000  # 1,821 articles, READMEs and docstrings were given the same language by eight times as much
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds: the year 5138; as milliseconds: March 1973
 _TRACKING = [
     "utm_source",
@@ -48,9 +43,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
 _LINE_ANCHOR = re.compile(r"L\d+(?:C\d+)?(?:-L?\d+(?:C\d+)?)?")
 _ISO_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}(?:[T ].*)?")
 _AMBIGUOUS_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b")
-_FENCE_OR_CODE, _ADDRESS, _TABLE = r"^ *(`{3,}|~{3,}).*?^ *\1[`~]* *$|`[^`\n]+`", r"[a-z]{1,10}://\S+", r"^\|.*\|$"
-_NOT_PROSE = re.compile(f"(?ms){_FENCE_OR_CODE}|{_ADDRESS}|{_TABLE}")
-_NOT_PROSE_WITHOUT_ADDRESS = re.compile(f"(?ms){_FENCE_OR_CODE}|{_TABLE}")  # several times as fast
 _MONTHS = 12
 
 
@@ -133,16 +125,6 @@ def canonical_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that are there: scalars and lists of scalars as they are, everything else as JSON text."""
     present = {name: value for name, value in values.items() if value is not None}
     return {name: _plain_value(value) for name, value in sorted(present.items())}
-
-
-def detect_language(text: str) -> str | None:
-    """Return the ISO 639-1 code of a text's language, judged outside of code; nothing where it is too short to tell."""
-    sample = text[:_LANGUAGE_SAMPLE]
-    prose = (_NOT_PROSE if "://" in sample else _NOT_PROSE_WITHOUT_ADDRESS).sub(" ", sample)
-    letters = islice(filter(str.isalpha, prose), MINIMUM_LANGUAGE_LETTERS)
-    if sum(1 for _ in letters) < MINIMUM_LANGUAGE_LETTERS:
-        return None
-    return str(py3langid.classify(prose[:_PROSE_SAMPLE])[0])
 
 
 def _moment(value: object) -> datetime:

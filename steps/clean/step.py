@@ -14,6 +14,7 @@ from feature_store.parts import list_parts
 from feature_store.profile import Meter
 from feature_store.store import open_feature_store
 from steps.clean.apply import clean_changes
+from steps.clean.language import forget_model
 from steps.runtime import run_id, start_stage
 from warehouse.connection import open_warehouse
 from warehouse.outbox import mark_done
@@ -36,6 +37,7 @@ def clean(
     folder, accepted = run_folder / "clean", options.accepted_quality
     with open_executor(executor) as workers:
         cleaned = clean_changes(store, raw_documents, categories, cleaning, folder, run, accepted, workers)
+    forget_model()
     logger.info("The feature store is at version {}", cleaned.version)
     entries = list_parts(raw_documents.folder, "outbox")
     if entries:

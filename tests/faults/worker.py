@@ -7,7 +7,7 @@ from pathlib import Path
 
 from feature_store.encoders import load_sparse_encoder
 from feature_store.index_config import SparseConfig
-from steps.clean.metadata import detect_language
+from steps.clean.language import detect_language
 from tests.faults.faults import Fault, armed, before_every_durable_step, kill
 from tests.faults.installation import Place, opened
 

@@ -14,7 +14,6 @@ from steps.clean.metadata import (
     canonical_metadata,
     canonical_title,
     canonical_url,
-    detect_language,
 )
 
 DAY = "2024-07-29T00:00:00Z"
@@ -167,16 +166,3 @@ def test_metadata_keeps_scalars_and_lists_of_scalars_and_writes_the_rest_as_json
         "tags": ["a", str(OBJECT_ID)],
         "when": DAY,
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("The quick brown fox jumps over the lazy dog near the river.", "en", id="English"),
-        pytest.param("Der schnelle braune Fuchs springt über den faulen Hund am Fluss.", "de", id="German"),
-        pytest.param("too short", None, id="short"),
-        pytest.param("```\nimport numpy as np\nfor x in range(100): print(x)\n```", None, id="code only"),
-    ],
-)
-def test_the_language_is_judged_from_prose(text, expected):
-    assert detect_language(text) == expected

@@ -41,6 +41,28 @@ print(models.Filter.model_validate(given).model_dump(exclude_none=True) == given
     assert executed(lines) == "True"
 
 
+def without_pandas(lines: str) -> str:
+    start = "import sys; from feature_store.start_up import spare_pandas; spare_pandas(); "
+    done = subprocess.run([sys.executable, "-c", start + lines], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_lance_and_arrow_work_without_importing_pandas() -> None:
+    values = "import lance, pyarrow as pa; pa.Table.from_pylist([{'a': 1}]).to_pylist(); print('pandas' in sys.modules)"
+    assert without_pandas(values) == "False"
+
+
+def test_whoever_asks_for_a_data_frame_gets_one() -> None:
+    assert without_pandas("import pyarrow as pa; print(pa.table({'a': [1, 2]}).to_pandas()['a'].sum())") == "3"
+    frame = "import pandas as pd, pyarrow as pa; frame = pd.DataFrame({'a': [1.5, None]}); "
+    assert without_pandas(frame + "print(pa.Table.from_pandas(frame)['a'].null_count)") == "1"
+
+
+def test_nothing_is_hidden_afterwards() -> None:
+    assert without_pandas("import importlib.util; print(importlib.util.find_spec('pandas') is not None)") == "True"
+
+
 def test_all_models_are_built_when_that_is_asked_for() -> None:
     assert executed("build_qdrant_models(); print(built() > 0.99)") == "True"
 

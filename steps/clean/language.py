@@ -1,0 +1,42 @@
+"""The language of a text, told by py3langid: a Naive Bayes over bytes, of 140 languages.
+
+Its model takes half a second and 78 MB: read when the first text asks for it, and let go when all are cleaned.
+"""
+
+import re
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+MINIMUM_LANGUAGE_LETTERS = 20
+_LANGUAGE_SAMPLE = 8_000
+_PROSE_SAMPLE = 1_000  # 1,821 articles, READMEs and docstrings were given the same language by eight times as much
+_FENCE_OR_CODE, _ADDRESS, _TABLE = r"^ *(`{3,}|~{3,}).*?^ *\1[`~]* *$|`[^`\n]+`", r"[a-z]{1,10}://\S+", r"^\|.*\|$"
+_NOT_PROSE = re.compile(f"(?ms){_FENCE_OR_CODE}|{_ADDRESS}|{_TABLE}")
+_NOT_PROSE_WITHOUT_ADDRESS = re.compile(f"(?ms){_FENCE_OR_CODE}|{_TABLE}")  # several times as fast
+
+
+def detect_language(text: str) -> str | None:
+    """Return the ISO 639-1 code of a text's language, judged outside of code; nothing where it is too short to tell."""
+    sample = text[:_LANGUAGE_SAMPLE]
+    prose = (_NOT_PROSE if "://" in sample else _NOT_PROSE_WITHOUT_ADDRESS).sub(" ", sample)
+    letters = islice(filter(str.isalpha, prose), MINIMUM_LANGUAGE_LETTERS)
+    if sum(1 for _ in letters) < MINIMUM_LANGUAGE_LETTERS:
+        return None
+    return str(_identifier().classify(prose[:_PROSE_SAMPLE])[0])
+
+
+def forget_model() -> None:
+    """Let the model go; the next text reads it again."""
+    _identifier.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _identifier() -> "LanguageIdentifier":
+    # Not at the top: a run without changes needs neither.
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
