@@ -37,7 +37,7 @@ from commands import (
 from commands.shared import AsJson, Config, load_config, output, print_json, started
 from feature_store.defaults import DEFAULT_CONFIG
 from feature_store.errors import PipelineError
-from feature_store.start_up import collect_rarely, import_qdrant_client, spare_pandas
+from feature_store.start_up import collect_rarely, import_qdrant_client
 
 if TYPE_CHECKING:
     from warehouse.imports.docstrings import SkippedFile
@@ -121,7 +121,6 @@ def status(
         return
     pipeline_config = load_config(config)
     settings = started()
-    spare_pandas()
     import_qdrant_client()
     from pipelines.status import describe_status
 

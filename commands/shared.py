@@ -26,11 +26,13 @@ output = Console()
 
 
 def started() -> "Settings":
-    """Return the settings, with logging to stderr configured."""
+    """Return the settings, with logging to stderr configured and the libraries told to be modest."""
     from feature_store.log import configure_command_logging
     from feature_store.memory import hold_memory_low
     from feature_store.settings import load_settings
+    from feature_store.start_up import spare_pandas
 
+    spare_pandas()
     hold_memory_low()
     settings = load_settings()
     configure_command_logging(settings)

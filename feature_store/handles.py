@@ -140,11 +140,13 @@ class CleanedDocuments(Handle, LazyDocuments):
     """The cleaned documents at one version of the feature store; reading them gives the live ones.
 
     ``store_id`` and ``version_run_id`` tell whether the store in ``folder`` is still the one that they are in.
-    ``quality`` has the expectations that this run found unfulfilled and went on.
+    ``quality`` has the expectations that this run found unfulfilled and went on, ``config_fingerprint`` is that of its
+    configuration, also where it made no version.
     """
 
     folder: Path
     version: int
+    config_fingerprint: str = ""
     previous_version: int | None = None
     store_id: str | None = None
     version_run_id: str | None = None

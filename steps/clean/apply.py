@@ -65,6 +65,7 @@ def clean_changes(
         previous_version=newest.number if newest else None,
         store_id=version.store_id,
         version_run_id=version.run_id,
+        config_fingerprint=run.config_fingerprint,
         categories=totals,
         quality=findings,
     )

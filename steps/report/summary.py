@@ -93,7 +93,7 @@ class RunSummary(BaseModel):
 
     ``quality`` is what it found other than expected, and went on; ``serving`` says which collections serve now.
     ``seconds`` are those of each kind of stage, ``stages`` has what each one did and cost, ``run_seconds`` are those
-    since the run began, up to its report (0: not known).
+    since the run began, up to its report (0: not known). ``config_fingerprint`` names its configuration.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -112,6 +112,7 @@ class RunSummary(BaseModel):
     serving: list[ServedIndex] = Field(default_factory=list)
     stages: list[StageFigures] = Field(default_factory=list)
     run_seconds: float = 0.0
+    config_fingerprint: str = ""
 
     def changed_nothing(self) -> bool:
         """Return whether the run found everything up to date."""
@@ -162,6 +163,7 @@ def summarise_run(
         serving=serving.indexes,
         stages=stage_figures(raw, cleaned, stages, serving),
         run_seconds=run_seconds,
+        config_fingerprint=cleaned.config_fingerprint,
     )
 
 
