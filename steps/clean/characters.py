@@ -9,7 +9,7 @@ import ftfy
 MAXIMUM_BINARY_SHARE = 0.05
 _MINIMUM_BINARY_COUNT = 3
 
-_UNUSUAL = re.compile("[^\n\t -~]")
+_USUAL = bytes([*b"\n\t", *range(ord(" "), ord("~") + 1)])
 _TERMINAL_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _BINARY = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -50,7 +50,7 @@ def remove_invisible(text: str) -> str:
     marks and tag characters. Joiners stay between emoji and between letters of scripts that need them. Surrogate pairs
     become the character that they encode, lone surrogates become U+FFFD.
     """
-    if not _UNUSUAL.search(text):
+    if text.isascii() and not text.encode().translate(None, _USUAL):  # ten times as quick as a pattern
         return text
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     text = _LINE_ENDS.sub("\n", _TERMINAL_ESCAPE.sub("", text))

@@ -16,17 +16,24 @@ _LANGUAGE_SAMPLE = 8_000
 _PROSE_SAMPLE = 1_000  # 1,821 articles, READMEs and docstrings were given the same language by eight times as much
 _FENCE_OR_CODE, _ADDRESS, _TABLE = r"^ *(`{3,}|~{3,}).*?^ *\1[`~]* *$|`[^`\n]+`", r"[a-z]{1,10}://\S+", r"^\|.*\|$"
 _NOT_PROSE = re.compile(f"(?ms){_FENCE_OR_CODE}|{_ADDRESS}|{_TABLE}")
-_NOT_PROSE_WITHOUT_ADDRESS = re.compile(f"(?ms){_FENCE_OR_CODE}|{_TABLE}")  # several times as fast
+_NOT_PROSE_WITHOUT_ADDRESS = re.compile(f"(?ms){_FENCE_OR_CODE}|{_TABLE}")
+_SIGNS = ("`", "~~~", "|")  # without any of them there is nothing of that
 
 
 def detect_language(text: str) -> str | None:
     """Return the ISO 639-1 code of a text's language, judged outside of code; nothing where it is too short to tell."""
-    sample = text[:_LANGUAGE_SAMPLE]
-    prose = (_NOT_PROSE if "://" in sample else _NOT_PROSE_WITHOUT_ADDRESS).sub(" ", sample)
+    prose = _prose(text[:_LANGUAGE_SAMPLE])
     letters = islice(filter(str.isalpha, prose), MINIMUM_LANGUAGE_LETTERS)
     if sum(1 for _ in letters) < MINIMUM_LANGUAGE_LETTERS:
         return None
     return str(_identifier().classify(prose[:_PROSE_SAMPLE])[0])
+
+
+def _prose(sample: str) -> str:
+    # Each look for a sign is many times as quick as the pattern for what begins by it.
+    if "://" in sample:
+        return _NOT_PROSE.sub(" ", sample)
+    return _NOT_PROSE_WITHOUT_ADDRESS.sub(" ", sample) if any(sign in sample for sign in _SIGNS) else sample
 
 
 def forget_model() -> None:

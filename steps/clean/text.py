@@ -3,11 +3,12 @@
 import os
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from steps.clean.characters import normalise_prose, remove_invisible
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+_HYPHEN_AT_END = re.compile(r"-[ \t]*\n")
 _BROKEN_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)-[ \t]*\n[ \t]*([^\W\d_]+)")
 _LAID_OUT = re.compile(r"(?m)^(?:[ \t]{2,}\S|.*\S(?: {3,}|\t)\S|[ \t]*(?:[-*+•>|#]|\d+[.)]|[\w ]{1,30}:)[ \t])")
 _RULER_LINE = re.compile(r"(?m)^[ \t]*([-=_*~#])\1{2,}[ \t]*$")
@@ -164,6 +165,8 @@ _HYPHENATING = frozenset(
         "value",
     ]
 )
+_LINE_ENDS = re.compile(r"\s*\n\s*")
+_LONE_E = re.compile(r"(?m)^e(?=\s)")  # "and" in Italian; the library takes it for a bullet that was misread
 _SUSPENDED = re.compile(r"(?:and|or|to|und|oder|et|ou)\b")
 
 
@@ -181,14 +184,19 @@ def clean_text(text: str) -> str:
 
 def join_broken_words(text: str) -> str:
     """Return the text with words that a line end hyphenated in one piece."""
-    return _BROKEN_WORD.sub(_joined_word, text)
+    return _BROKEN_WORD.sub(_joined_word, text) if _HYPHEN_AT_END.search(text) else text
 
 
 def _clean_paragraph(paragraph: str) -> str:
     if _LAID_OUT.search(paragraph):
         lines = (_keep_indent(line) for line in paragraph.split("\n"))
         return "\n".join(line for line in lines if line.strip())
-    return _group_broken_paragraphs()(join_broken_words(normalise_prose(paragraph).strip()))
+    prose = normalise_prose(paragraph).strip()
+    if "\n" not in prose and prose[:2].isalnum():
+        return prose  # one line, and no bullet: there is nothing to group
+    if _LONE_E.search(prose):
+        return _LINE_ENDS.sub(" ", prose)
+    return _group_broken_paragraphs()(join_broken_words(prose))
 
 
 @cache
@@ -197,8 +205,8 @@ def _group_broken_paragraphs() -> Callable[[str], str]:
     os.environ.setdefault("SCARF_NO_ANALYTICS", "true")
     from unstructured.cleaners.core import group_broken_paragraphs
 
-    found: Callable[[str], str] = group_broken_paragraphs
-    return found
+    # By itself it takes a star or dot in the middle of a short line for a bullet, and cuts "the **whole** line" there.
+    return partial(group_broken_paragraphs, line_split=_LINE_ENDS)
 
 
 def _keep_indent(line: str) -> str:

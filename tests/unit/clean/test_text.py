@@ -33,6 +33,11 @@ print(clean_text("A paragraph wrapped hard at\\nits line ends."))
         pytest.param("a\r\n\r\nb", "a\n\nb", id="Windows line ends"),
         pytest.param("trailing  \n\nspaces\t", "trailing\n\nspaces", id="trailing spaces"),
         pytest.param("\n\n", "", id="nothing"),
+        pytest.param("Just **bold** text.", "Just **bold** text.", id="stars in a short line"),
+        pytest.param("It is *Apache 2*\nor *MIT*.", "It is *Apache 2*\n\nor *MIT*.", id="stars in short lines"),
+        pytest.param("Rome · Milan", "Rome · Milan", id="a dot in a short line"),
+        pytest.param("e la nave va,\nva, va", "e la nave va, va, va", id="an Italian and"),
+        pytest.param("• one\nwhich goes on", "• one\nwhich goes on", id="a bullet"),
     ],
 )
 def test_paragraphs_are_made_whole(source, expected):
@@ -56,6 +61,16 @@ def test_words_broken_at_a_line_end_are_joined(source, expected):
 @given(st.text())
 def test_no_text_raises_or_leaves_blank_lines_in_a_row(text):
     assert "\n\n\n" not in clean_text(text)
+
+
+LINES = st.text("ab1 .,-*•·–(e", min_size=1, max_size=12).filter(lambda line: "***" not in line)  # a ruler
+
+
+@given(st.lists(LINES, max_size=5))
+def test_a_paragraph_loses_no_word_and_no_sign_but_hyphens_at_line_ends(lines):
+    source = "\n".join(lines)
+    kept, given_ = ("".join(text.replace("-", "").split()) for text in (clean_text(source), source))
+    assert kept == given_
 
 
 def test_cleaning_sends_nothing_to_the_makers_of_its_libraries():
