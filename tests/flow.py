@@ -137,12 +137,13 @@ class Flow:
         config, options = self.config, self.config.options
         run = RunDescription(folder.parent.name, config.fingerprint(), message=options.message)
         accepted = options.accepted_quality
+        with_rules = (config.categories, config.cleaning)
+        if check is None:
+            return clean_changes(self.store, raw, *with_rules, folder, run, accepted, self.executor)
         import pytest  # not at the top: benchmarks do without it
 
         with pytest.MonkeyPatch.context() as patch:
-            if check is not None:
-                patch.setattr("steps.clean.apply.refuse_too_many_rejects", lambda shares, cleaning: check(shares))
-            with_rules = (config.categories, config.cleaning)
+            patch.setattr("steps.clean.apply.refuse_too_many_rejects", lambda shares, cleaning: check(shares))
             return clean_changes(self.store, raw, *with_rules, folder, run, accepted, self.executor)
 
     def bring(self, cleaned: CleanedDocuments, index: IndexConfig) -> IndexRun:

@@ -15,11 +15,12 @@ from typing import Any
 
 from loguru import logger
 
-from feature_store.start_up import import_qdrant_client, spare_pandas
+from feature_store.start_up import spare_pandas
 
-# ruff: noqa: E402 - as the command does, before anything else is imported
+# As the command does. qdrant-client is imported as the others do: what the command leaves out would be built in the
+# seconds of the work.
+# ruff: noqa: E402 - before anything else is imported
 spare_pandas()
-import_qdrant_client()
 
 from benchmarks.peers import common
 from feature_store.config import PipelineConfig, validate_parameters

@@ -117,7 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers-python", type=Path, required=True, help="the interpreter that has the peers")
     parser.add_argument("--documents", type=int, default=1500, help="without the model (1500)")
     parser.add_argument("--characters", type=int, default=8_500_000, help="of all documents together (8500000)")
-    parser.add_argument("--model-documents", type=int, default=100, help="with the real model (100)")
+    parser.add_argument("--model-documents", type=int, default=200, help="with the real model (200)")
     parser.add_argument("--killed-documents", type=int, default=100, help="for the runs that are killed (100)")
     parser.add_argument("--rounds", type=int, default=2, help="of all runs without the model (2)")
     parser.add_argument("--model-rounds", type=int, default=2, help="of first loads with the real model (2)")
