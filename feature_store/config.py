@@ -310,8 +310,8 @@ class DeletionGuard(Strict):
 class ExecutorConfig(Strict):
     """Where the work on parts is done: on this machine (``local``) or on a Ray cluster (``ray``).
 
-    A plain string is the ``kind``. It changes no result. ``workers`` are processes for cleaning and chunking, the step's
-    own among them (None: one for each core); ``encoders`` are copies of the model (None: one on this machine, which uses
+    A plain string is the ``kind``. It changes no result. ``workers`` are processes for cleaning and chunking, with that
+    of the step (None: one for each core); ``encoders`` are copies of the model (None: one on this machine, which uses
     all cores; on a cluster one for each GPU, or one for each node without GPUs). ``cores_per_encoder`` and
     ``gpus_per_encoder`` are what each takes of a cluster.
     """
