@@ -1,6 +1,8 @@
 """How fast the last runs were, by stage: what the time of the next one is estimated from."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,19 +20,22 @@ def read_throughput(reports_folder: Path, runs: int = RUNS) -> Throughput:
 
     Reports of other releases, which may have other fields, are left out.
     """
-    newest = sorted(reports_folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)[:runs]
     units: Counter[str] = Counter()
     seconds: dict[str, float] = defaultdict(float)
-    for path in newest:
-        try:
-            summary = RunSummary.model_validate_json(path.read_bytes())
-        except ValidationError:
-            continue
+    for summary in newest_summaries(reports_folder, runs):
         for stage, done in units_of(summary).items():
             if done:
                 units[stage] += done
                 seconds[stage] += summary.seconds.get(stage, 0.0)
     return {stage: done / seconds[stage] for stage, done in units.items() if seconds[stage] > 0}
+
+
+def newest_summaries(reports_folder: Path, runs: int = RUNS) -> Iterator[RunSummary]:
+    """Yield what the last ``runs`` runs reported, the newest first; reports of other releases are left out."""
+    newest = sorted(reports_folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)[:runs]
+    for path in newest:
+        with suppress(ValidationError):
+            yield RunSummary.model_validate_json(path.read_bytes())
 
 
 def units_of(summary: RunSummary) -> dict[str, int]:

@@ -1,20 +1,18 @@
 """Whether a run would find something to do, without starting one: ZenML alone takes seconds for that."""
 
 from collections.abc import Iterator
-from itertools import islice
 
-from pydantic import ValidationError
+from pymongo.database import Database
 
 from feature_store.config import PipelineConfig
 from feature_store.settings import Settings
 from feature_store.store import FeatureStore, open_feature_store
 from pipelines.status import IndexStatus, describe_status
+from pipelines.throughput import newest_summaries
 from steps.clean.rules import CLEANING_VERSION
 from steps.extract.apply import CapturePolicy, find_waiting
-from steps.report.summary import RunSummary
+from steps.extract.source import Document
 from warehouse.connection import open_warehouse
-
-REPORTS = 20
 
 
 def first_reason_to_run(settings: Settings, config: PipelineConfig) -> str | None:
@@ -26,6 +24,18 @@ def first_reason_to_run(settings: Settings, config: PipelineConfig) -> str | Non
         PipelineError: if the warehouse or Qdrant does not answer, or a run has the embedded one open.
     """
     return next(_reasons(settings, config), None)
+
+
+def waiting_categories(database: Database[Document], store: FeatureStore, config: PipelineConfig) -> Iterator[str]:
+    """Yield the names of categories of which a run would have something to look at, asked one after the other.
+
+    Raises:
+        PipelineError: if the warehouse does not answer, or a mode cannot do its work.
+    """
+    policy = CapturePolicy(config.cleaning.fingerprint(CLEANING_VERSION), config.deletions, config.options)
+    for category in config.categories:
+        if find_waiting(database, store, category, policy):
+            yield category.name
 
 
 def _reasons(settings: Settings, config: PipelineConfig) -> Iterator[str]:
@@ -42,19 +52,16 @@ def _reasons(settings: Settings, config: PipelineConfig) -> Iterator[str]:
     for index in describe_status(settings, config).indexes:
         if index.configured and (wrong := _lacks(index)):
             yield f"Index {index.index} {wrong}."
-    yield from _changes(settings, store, config)
+    with open_warehouse(settings) as database:
+        for name in waiting_categories(database, store, config):
+            yield f"Changes of {name} wait in the warehouse."
 
 
 def _has_run(settings: Settings, config: PipelineConfig, version: int) -> bool:
-    reports = sorted(settings.reports_folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in islice(reports, REPORTS):
-        try:
-            summary = RunSummary.model_validate_json(path.read_bytes())
-        except ValidationError:  # of another release
-            continue
-        if (summary.version, summary.config_fingerprint) == (version, config.fingerprint()):
-            return True
-    return False
+    wanted = (version, config.fingerprint())
+    return any(
+        (summary.version, summary.config_fingerprint) == wanted for summary in newest_summaries(settings.reports_folder)
+    )
 
 
 def _lacks(index: IndexStatus) -> str | None:
@@ -65,11 +72,3 @@ def _lacks(index: IndexStatus) -> str | None:
     if index.points != index.expected_points:
         return f"holds {index.points:,} points, and must hold {index.expected_points:,}"
     return None
-
-
-def _changes(settings: Settings, store: FeatureStore, config: PipelineConfig) -> Iterator[str]:
-    policy = CapturePolicy(config.cleaning.fingerprint(CLEANING_VERSION), config.deletions, config.options)
-    with open_warehouse(settings) as database:
-        for category in config.categories:
-            if find_waiting(database, store, category, policy):
-                yield f"Changes of {category.name} wait in the warehouse."

@@ -11,8 +11,7 @@ from feature_store.settings import Settings
 from feature_store.store import open_feature_store
 from pipelines.follow import WatchStatus, follow
 from pipelines.run import run_feature_pipeline
-from steps.clean.rules import CLEANING_VERSION
-from steps.extract.apply import CapturePolicy, find_waiting
+from pipelines.waiting import waiting_categories
 from steps.report.summary import RunSummary
 from warehouse.connection import open_warehouse
 from warehouse.embedded import embedded_server
@@ -54,11 +53,7 @@ class _Batch:
         """Run the pipeline if something waits; return its summary, or None."""
         with open_warehouse(self.settings) as database:
             store = open_feature_store(self.settings.feature_store_folder)
-            rules = self.config.cleaning.fingerprint(CLEANING_VERSION)
-            policy = CapturePolicy(rules, self.config.deletions, self.config.options)
-            if self.has_run and not any(
-                find_waiting(database, store, category, policy) for category in self.config.categories
-            ):
+            if self.has_run and not any(waiting_categories(database, store, self.config)):
                 return None
             self.has_run = False  # until it has ended well: what it committed may wait to be loaded
             summary = run_feature_pipeline(self.config_path, self.settings, self.config.options)

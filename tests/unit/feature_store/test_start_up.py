@@ -22,8 +22,8 @@ from qdrant_client.http.models import models
 """
 
 
-def executed(lines: str) -> str:
-    done = subprocess.run([sys.executable, "-c", STARTED + lines], capture_output=True, text=True, check=False)
+def executed(lines: str, start: str = STARTED) -> str:
+    done = subprocess.run([sys.executable, "-c", start + lines], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -42,10 +42,7 @@ print(models.Filter.model_validate(given).model_dump(exclude_none=True) == given
 
 
 def without_pandas(lines: str) -> str:
-    start = "import sys; from feature_store.start_up import spare_pandas; spare_pandas(); "
-    done = subprocess.run([sys.executable, "-c", start + lines], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return executed(lines, "import sys; from feature_store.start_up import spare_pandas; spare_pandas(); ")
 
 
 def test_lance_and_arrow_work_without_importing_pandas() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from feature_store.errors import TransientError
 from feature_store.settings import Settings
-from pipelines import watch
+from pipelines import waiting, watch
 from tests.flow import notes_config
 
 
@@ -26,7 +26,7 @@ def batch(tmp_path, monkeypatch):
 
     monkeypatch.setattr(watch, "open_warehouse", no_warehouse)
     monkeypatch.setattr(watch, "run_feature_pipeline", run)
-    monkeypatch.setattr(watch, "find_waiting", lambda *arguments: made.waiting.pop(0))
+    monkeypatch.setattr(waiting, "find_waiting", lambda *arguments: made.waiting.pop(0))
     made = watch._Batch(tmp_path / "c.yaml", notes_config(), Settings(data_dir=tmp_path, _env_file=None))
     return made
 
