@@ -81,14 +81,15 @@ class Processes:
             return
         pickled = dumps(function)  # once: a worker reads it once too
         under_way: deque[Future[Result]] = deque()
+        most = _AHEAD * others + _RESULTS_AHEAD
         try:
             while True:
                 unfinished = sum(not future.done() for future in under_way)
-                for item in islice(items, _AHEAD * others - unfinished):
+                for item in islice(items, max(0, min(_AHEAD * others - unfinished, most - len(under_way)))):
                     under_way.append(self._started(others).submit(apply, pickled, item))
                 if not under_way:
                     return
-                is_due = under_way[0].done() or len(under_way) > _AHEAD * others + _RESULTS_AHEAD
+                is_due = under_way[0].done() or len(under_way) >= most
                 done_here = [] if is_due else [_done(function, item) for item in islice(items, 1)]
                 under_way.extend(done_here)
                 if not done_here:
