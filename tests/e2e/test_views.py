@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ DRAWN = {
 WITH_CHARTS = {"found.html", "charts.html", "chunks.html", "map.html", "report.html"}
 
 
-class Listener(HTTPServer):
-    """Notes whatever is asked of it."""
+class Listener(ThreadingHTTPServer):
+    """Notes whatever is asked of it, in threads: a browser also opens connections on which it asks nothing."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Noting)
