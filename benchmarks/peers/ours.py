@@ -15,11 +15,12 @@ from typing import Any
 
 from loguru import logger
 
-from feature_store.start_up import spare_pandas
+from feature_store.start_up import collect_rarely, spare_pandas
 
 # As the command does. qdrant-client is imported as the others do: what the command leaves out would be built in the
 # seconds of the work.
 # ruff: noqa: E402 - before anything else is imported
+collect_rarely()
 spare_pandas()
 
 from benchmarks.peers import common

@@ -18,7 +18,7 @@ from feature_store.memory import FOR_PROCESSES
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
 
-SECONDS_HERE = 0.5
+SECONDS_HERE = 0.25
 """Time spent on items in this process before others are started; the first item does not count, it imports the stage.
 
 Others need two seconds to start and to import the same, on cores that would be idle. So only memory (200 MB each) and
