@@ -14,6 +14,7 @@ goal of speed or size that is missed is reported, with exit code 0.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -119,7 +120,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--characters", type=int, default=8_500_000, help="of all documents together (8500000)")
     parser.add_argument("--model-documents", type=int, default=200, help="with the real model (200)")
     parser.add_argument("--killed-documents", type=int, default=100, help="for the runs that are killed (100)")
-    parser.add_argument("--rounds", type=int, default=2, help="of all runs without the model (2)")
+    parser.add_argument("--rounds", type=int, default=3, help="of all runs without the model (3)")
     parser.add_argument("--model-rounds", type=int, default=2, help="of first loads with the real model (2)")
     parser.add_argument("--systems", nargs="*", choices=list(SYSTEMS), default=[], help="only these")
     parser.add_argument("--folder", type=Path, default=None, help="where there is room (the temporary folder)")
@@ -156,7 +157,7 @@ class Measurement:
         some = part(self.corpus, self.arguments.model_documents)
         sources = self.sources("model", some)
         for number in range(1, self.arguments.model_rounds + 1):
-            for system in self.working():
+            for system in self.in_turn(number):
                 if system.name == OURS_LOG:  # reads the same on a first load
                     continue
                 state = self.folder / "model" / system.slug
@@ -175,7 +176,7 @@ class Measurement:
             self.served,
         )
         for number in range(1, self.arguments.rounds + 1):
-            for system in self.working():
+            for system in self.in_turn(number):
                 state = self.folder / "base" / system.slug
                 shutil.rmtree(state, ignore_errors=True)
                 outcome = self.start(system, self.before, state, LONG)
@@ -185,7 +186,7 @@ class Measurement:
     def later_runs(self, phase: str, sources: Sources, documents: Sequence[Document], *options: str) -> None:
         """Run all systems in turns, each on a copy of its first load."""
         for number in range(1, self.arguments.rounds + 1):
-            for system in self.working():
+            for system in self.in_turn(number):
                 if system.name in self.too_slow or (system.embeds_everything and number > 1):
                     continue
                 state = copied(self.folder / "base" / system.slug, self.folder / "copy")
@@ -224,7 +225,7 @@ class Measurement:
     def start(
         self, system: System, sources: Sources, state: Path, limit: float, *options: str, stand_in: bool = True
     ) -> Outcome:
-        """Start a system on the documents."""
+        """Start a system on the documents, with nothing left to be written of what came before."""
         state.parent.mkdir(parents=True, exist_ok=True)
         result, log = self.folder / "result.json", self.folder / f"{system.slug}.log"
         command = [
@@ -233,6 +234,7 @@ class Measurement:
             *(["--stand-in"] if stand_in else []),
             *options,
         ]
+        os.sync()
         outcome = start(command, result, log, limit)
         was_killed = outcome.exit_code == KILLED and (outcome.timed_out or outcome.died)
         if outcome.exit_code and not was_killed:
@@ -242,6 +244,11 @@ class Measurement:
     def working(self) -> list[System]:
         """Return the systems that have not failed so far."""
         return [system for system in self.systems if system.name not in self.failed]
+
+    def in_turn(self, number: int) -> list[System]:
+        """Return the same for a round: each one begins with the system after that which began the last one."""
+        first = (number - 1) % len(self.systems)
+        return [system for system in [*self.systems[first:], *self.systems[:first]] if system.name not in self.failed]
 
     def fail(self, system: System, reason: str) -> None:
         """Go on without a peer that failed; without this project there is nothing to measure."""

@@ -23,8 +23,10 @@ def load_identifier() -> LanguageIdentifier:
     """Return the identifier; where its files are missing or damaged they are made, as far as they can be written."""
     packed = MODEL_DIR / MODEL_FILE
     folder = user_cache("languages") / blake2b(packed.read_bytes(), digest_size=8).hexdigest()
-    with suppress(OSError, ValueError):
+    try:
         return _mapped(folder)
+    except (OSError, ValueError):
+        shutil.rmtree(folder, ignore_errors=True)
     identifier = LanguageIdentifier.from_model_file(packed)
     with suppress(OSError):
         _unpack(identifier, folder)
@@ -52,7 +54,6 @@ def _unpack(identifier: LanguageIdentifier, folder: Path) -> None:
                 np.save(file, np.asarray(getattr(identifier, name)), allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())  # or a power cut could leave names without contents
-        shutil.rmtree(folder, ignore_errors=True)  # damaged
-        unfinished.rename(folder)
+        unfinished.rename(folder)  # fails where another process was quicker: its files are the same
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

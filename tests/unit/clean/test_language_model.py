@@ -52,6 +52,16 @@ def test_a_damaged_file_is_made_anew(cache: Path, damage: str) -> None:
     assert list(cache.iterdir()) == [folder]
 
 
+def test_a_process_that_comes_second_leaves_the_files_of_the_first(cache: Path) -> None:
+    identifier = load_identifier()
+    (folder,) = cache.iterdir()
+    before = {file.name: file.stat().st_ino for file in folder.iterdir()}
+    with pytest.raises(OSError, match="not empty"):
+        language_model._unpack(identifier, folder)
+    assert {file.name: file.stat().st_ino for file in folder.iterdir()} == before
+    assert list(cache.iterdir()) == [folder]
+
+
 def test_where_nothing_can_be_written_the_packed_model_is_used(cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("a file where the folder would be", encoding="utf-8")
