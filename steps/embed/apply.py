@@ -234,12 +234,14 @@ class _Embedding:
 
     def _hand_out(self, hashes: Sequence[str], encoded: Encoded) -> None:
         self._awaited.difference_update(hashes)
+        chunks = 0
         for text_hash, vector in zip(hashes, encoded.matrix, strict=True):
             for part in self._waiting.pop(text_hash, []):
                 part.vectors[text_hash] = vector
                 part.lacking.discard(text_hash)
-                self._advance(part.chunks[text_hash])
+                chunks += part.chunks[text_hash]
                 self._write_if_complete(part)
+        self._advance(chunks)
 
     def _write_if_complete(self, part: OpenPart) -> None:
         if not part.lacking:

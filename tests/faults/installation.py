@@ -26,7 +26,7 @@ from warehouse.connection import open_warehouse
 SEED = 27
 NOTES = 24
 COMMIT = 8  # texts; the suite's documents are few, so a commit of vectors is smaller than in the product
-IN_FLIGHT = 2 * COMMIT  # texts that a crash may lose: while some are being stored, the model has the next ones
+IN_FLIGHT = 4 * COMMIT  # texts that a crash may lose: two batches that ended together, and two that the model has then
 
 
 @dataclass(frozen=True)

@@ -43,28 +43,46 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / "cache"
 
 
+@pytest.fixture(scope="module")
+def loaded_once(tiny_model, tmp_path_factory):
+    """The folder of a model and of the cache after one process has loaded it; and what that process gave."""
+    folder = tmp_path_factory.mktemp("loaded-once")
+    model = shutil.copytree(tiny_model, folder / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        return folder, loaded_in_another_process(model, folder / "first")
+
+
 @pytest.fixture
-def model(tiny_model, tmp_path):
-    return shutil.copytree(tiny_model, tmp_path / "model")
+def first(loaded_once, cache, tmp_path):
+    """What the first process gave, for tests of those that follow: model and cache are a copy for each."""
+    folder, given = loaded_once
+    shutil.copytree(folder / "cache", cache)
+    shutil.copytree(folder / "model", tmp_path / "model")
+    return given
 
 
-def test_only_the_first_process_needs_sentence_transformers(cache, model, tmp_path):
-    imported, path, first = loaded_in_another_process(model, tmp_path / "first")
+@pytest.fixture
+def model(first, tmp_path):
+    return tmp_path / "model"
+
+
+def test_only_the_first_process_needs_sentence_transformers(first, model, tmp_path):
+    imported, path, vectors = first
     assert (imported, path) == (True, "packed")
     imported, path, second = loaded_in_another_process(model, tmp_path / "second")
     assert (imported, path) == (False, "packed")
-    assert np.allclose(first, second, atol=1e-6)
+    assert np.allclose(vectors, second, atol=1e-6)
 
 
-def test_a_model_with_other_weights_is_another_one(cache, model, tmp_path):
-    loaded_in_another_process(model, tmp_path / "first")
+def test_a_model_with_other_weights_is_another_one(model, tmp_path):
     weights = load_file(model / "model.safetensors")
     save_file({name: tensor * np.float32(1.01) for name, tensor in weights.items()}, model / "model.safetensors")
     assert loaded_in_another_process(model, tmp_path / "second")[0]
 
 
-def test_a_model_that_falls_short_of_what_is_kept_is_loaded_the_long_way(cache, model, tmp_path):
-    _, _, right = loaded_in_another_process(model, tmp_path / "first")
+def test_a_model_that_falls_short_of_what_is_kept_is_loaded_the_long_way(first, cache, model, tmp_path):
+    _, _, right = first
     (kept,) = cache.rglob("*.npy")
     np.save(kept, -np.load(kept))
     imported, path, found = loaded_in_another_process(model, tmp_path / "second")
