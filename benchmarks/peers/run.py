@@ -19,6 +19,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -247,8 +248,9 @@ class Measurement:
 
     def in_turn(self, number: int) -> list[System]:
         """Return the same for a round: each one begins with the system after that which began the last one."""
-        first = (number - 1) % len(self.systems)
-        return [system for system in [*self.systems[first:], *self.systems[:first]] if system.name not in self.failed]
+        turn = deque(self.working())
+        turn.rotate(1 - number)
+        return list(turn)
 
     def fail(self, system: System, reason: str) -> None:
         """Go on without a peer that failed; without this project there is nothing to measure."""

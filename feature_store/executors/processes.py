@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SECONDS_HERE = 0.25
 """Time spent on items in this process before others are started; the first item does not count, it imports the stage.
 
-Others need two seconds to start and to import the same, on cores that would be idle. So only memory (200 MB each) and
-processor time are at stake, and these not for work that is done in a moment.
+Others need up to two seconds to start and to import the same, on cores that would be idle. So only memory (200 MB
+each) and processor time are at stake, and these not for work that is done in a moment.
 """
 
 _AHEAD = 2  # items under way for each of the others: one at work, one waiting

@@ -132,6 +132,7 @@ def test_items_are_taken_only_so_far_ahead_however_slowly_results_are_taken(two,
         assert result == number
         assert len(taken) <= number + 1 + 2 + processes._RESULTS_AHEAD
     results.close()
+    assert len(taken) <= 150 + 2 + processes._RESULTS_AHEAD
 
 
 def slept_not(item):
